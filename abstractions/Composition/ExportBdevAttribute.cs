@@ -1,0 +1,36 @@
+using System.Composition;
+
+namespace Vhost.Abstractions;
+
+/// <summary>
+/// Exports an <see cref="IBdevFactory"/> under the type name that a manifest uses. The contract version is a default argument, so the
+/// compiler bakes the version that the plugin was built against into the plugin.
+/// </summary>
+[MetadataAttribute]
+[AttributeUsage(AttributeTargets.Class)]
+public sealed class ExportBdevAttribute : ExportAttribute
+{
+    /// <summary>Exports the class as a bdev backend.</summary>
+    /// <param name="typeName">The manifest's <c>type</c>: <c>[a-z0-9-]+</c>, unique among the bdevs.</param>
+    /// <param name="contractMajor">Leave at its default.</param>
+    /// <param name="contractMinor">Leave at its default.</param>
+    public ExportBdevAttribute(string typeName, int contractMajor = ContractVersion.Major, int contractMinor = ContractVersion.Minor)
+        : base(typeof(IBdevFactory))
+    {
+        TypeName = typeName;
+        ContractMajor = contractMajor;
+        ContractMinor = contractMinor;
+    }
+
+    /// <summary>The kind of part: <see cref="PartKind.Bdev"/>.</summary>
+    public PartKind Kind => PartKind.Bdev;
+
+    /// <summary>The manifest's <c>type</c>.</summary>
+    public string TypeName { get; }
+
+    /// <summary>The contract's major version at the plugin's compile time.</summary>
+    public int ContractMajor { get; }
+
+    /// <summary>The contract's minor version at the plugin's compile time.</summary>
+    public int ContractMinor { get; }
+}
