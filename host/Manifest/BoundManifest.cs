@@ -1,0 +1,68 @@
+using Vhost.Abstractions;
+using Vhost.Host.Loading;
+
+namespace Vhost.Host.Manifest;
+
+/// <summary>
+/// A manifest that was read, checked and bound: every type is known, every value valid, every reference leads somewhere. Immutable (the
+/// options objects belong to the parts).
+/// </summary>
+public sealed record BoundManifest
+{
+    /// <summary>The manifest file, for messages.</summary>
+    public required string FileName { get; init; }
+
+    /// <summary>The plugins that serve it.</summary>
+    public required PluginCatalog Plugins { get; init; }
+
+    /// <summary>The reactors.</summary>
+    public required BoundReactors Reactors { get; init; }
+
+    /// <summary>The sources of bdevs, in starting order: what a wrapper builds on comes before the wrapper.</summary>
+    public required IReadOnlyList<BoundBdevSource> Bdevs { get; init; }
+
+    /// <summary>The transports, in the manifest's order.</summary>
+    public required IReadOnlyList<BoundTransport> Transports { get; init; }
+
+    /// <summary>The controllers, in the manifest's order. Each transport belongs to exactly one.</summary>
+    public required IReadOnlyList<BoundController> Controllers { get; init; }
+}
+
+/// <summary>The manifest's <c>reactors</c>.</summary>
+/// <param name="CpuIndexes">One reactor for each CPU, ascending; empty for the default: one reactor on the first CPU that the process may use.</param>
+/// <param name="Mode">What they do when idle.</param>
+public sealed record BoundReactors(IReadOnlyList<int> CpuIndexes, ReactorMode Mode);
+
+/// <summary>One entry of the manifest's <c>bdevs</c>.</summary>
+/// <param name="Name">The source's name.</param>
+/// <param name="TypeName">The entry's <c>type</c>.</param>
+/// <param name="Factory">Creates the source.</param>
+/// <param name="Options">Bound and validated options for the factory.</param>
+/// <param name="Declaration">What the source may publish and what it builds on.</param>
+/// <param name="IsShared">Whether several controllers may use its bdevs.</param>
+public sealed record BoundBdevSource(string Name, string TypeName, IBdevFactory Factory, object Options, BdevDeclaration Declaration, bool IsShared);
+
+/// <summary>One entry of the manifest's <c>transports</c>.</summary>
+/// <param name="Name">The transport's name.</param>
+/// <param name="TypeName">The entry's <c>type</c>.</param>
+/// <param name="Factory">Creates the transport.</param>
+/// <param name="Options">Bound and validated options for the factory.</param>
+/// <param name="Endpoint">What the transport occupies alone.</param>
+public sealed record BoundTransport(string Name, string TypeName, ITransportFactory Factory, object Options, string Endpoint);
+
+/// <summary>One entry of the manifest's <c>controllers</c>.</summary>
+/// <param name="Name">The controller's name.</param>
+/// <param name="TypeName">The entry's <c>type</c>.</param>
+/// <param name="Factory">Creates the device.</param>
+/// <param name="Options">Bound and validated options for the factory.</param>
+/// <param name="TransportName">The transport that serves the device.</param>
+/// <param name="BdevReferences">The bdevs that it uses.</param>
+/// <param name="CpuIndexes">The CPUs whose reactors its queues may run on, ascending; empty for all.</param>
+public sealed record BoundController(
+    string Name,
+    string TypeName,
+    IDeviceTypeFactory Factory,
+    object Options,
+    string TransportName,
+    IReadOnlyList<BdevReference> BdevReferences,
+    IReadOnlyList<int> CpuIndexes);

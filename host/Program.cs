@@ -1,0 +1,1 @@
+return await Vhost.Host.Cli.VhostdCommand.InvokeAsync(args).ConfigureAwait(false);
