@@ -1,5 +1,3 @@
-using Xunit;
-
 namespace Vhost.Linux.Tests;
 
 public sealed unsafe class FileTests
