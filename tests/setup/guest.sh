@@ -65,7 +65,8 @@ done
 [ -e "$root/etc/mke2fs.conf" ] && cp "$root/etc/mke2fs.conf" "$tree/etc/"
 ln -s ../proc/self/mounts "$tree/etc/mtab"
 cp "$guest/init" "$tree/init"
-chmod 755 "$tree/init"
+cp "$guest/wait-disks" "$tree/usr/bin/wait-disks"
+chmod 755 "$tree/init" "$tree/usr/bin/wait-disks"
 
 (cd "$tree" && find . -print0 | LC_ALL=C sort -z | cpio --quiet --null -o -H newc --reproducible -R 0:0) >"$out/initramfs.cpio"
 rm -rf "$tree"

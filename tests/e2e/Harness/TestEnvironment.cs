@@ -1,0 +1,71 @@
+using System.Diagnostics;
+
+namespace Vhost.EndToEnd.Tests.Harness;
+
+/// <summary>Where the real parts are: the directory that <c>tests/setup/install.sh</c> prepares and the published vhostd.</summary>
+internal static class TestEnvironment
+{
+    private static readonly Lazy<string> SetUpDirectory = new(SetUp);
+    private static readonly Lazy<string> PublishedDirectory = new(FindOrPublish);
+
+    /// <summary>The top of the repository.</summary>
+    public static string RepositoryRoot { get; } = FindRoot();
+
+    /// <summary>The kernel of the guest, uncompressed.</summary>
+    public static string GuestKernel => Path.Combine(SetUpDirectory.Value, "guest", "vmlinux");
+
+    /// <summary>The initramfs of the guest.</summary>
+    public static string GuestInitramfs => Path.Combine(SetUpDirectory.Value, "guest", "initramfs.cpio");
+
+    /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOSTD_DIR, or made on first use.</summary>
+    public static string VhostdDirectory => PublishedDirectory.Value;
+
+    /// <summary>The path of a program that the set-up prepared, for example <c>qemu-bookworm</c>.</summary>
+    public static string Tool(string name) => Path.Combine(SetUpDirectory.Value, "bin", name);
+
+    /// <summary>Runs a program to its end and returns what it wrote to standard output; throws with all it wrote when it fails.</summary>
+    public static string RunToEnd(string fileName, IEnumerable<string> arguments, TimeSpan timeout)
+    {
+        using var child = ChildProcess.Start(Path.GetFileName(fileName), fileName, arguments);
+        if (!child.WaitForExit(timeout))
+        {
+            child.Kill();
+            throw new EndToEndException($"{fileName} did not end within {timeout.TotalSeconds:F0} s\n{child.Diagnose()}");
+        }
+
+        return child.ExitCode == 0 ? child.StandardOutput : throw new EndToEndException($"{fileName} failed\n{child.Diagnose()}");
+    }
+
+    private static string SetUp()
+    {
+        string output = RunToEnd(Path.Combine(RepositoryRoot, "tests", "setup", "install.sh"), [], TimeSpan.FromMinutes(10));
+        return output.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1].Trim();
+    }
+
+    private static string FindOrPublish()
+    {
+        if (Environment.GetEnvironmentVariable("VHOSTD_DIR") is { Length: > 0 } directory)
+        {
+            return File.Exists(Path.Combine(directory, "vhostd"))
+                ? Path.GetFullPath(directory)
+                : throw new EndToEndException($"VHOSTD_DIR is {directory}, but there is no vhostd in it");
+        }
+
+        string target = Path.Combine(RepositoryRoot, "artifacts", "vhostd-e2e");
+        RunToEnd("dotnet", ["publish", Path.Combine(RepositoryRoot, "host"), "-c", "Release", "-o", target, "-v", "q", "-nologo"], TimeSpan.FromMinutes(5));
+        return target;
+    }
+
+    private static string FindRoot()
+    {
+        for (string? directory = AppContext.BaseDirectory; directory is not null; directory = Path.GetDirectoryName(directory))
+        {
+            if (File.Exists(Path.Combine(directory, "Plugins.sln")))
+            {
+                return directory;
+            }
+        }
+
+        throw new UnreachableException($"no Plugins.sln above {AppContext.BaseDirectory}");
+    }
+}

@@ -1,0 +1,63 @@
+using System.Diagnostics;
+using System.Text.Json.Nodes;
+
+namespace Vhost.EndToEnd.Tests.Harness;
+
+/// <summary>The published vhostd, run on a manifest.</summary>
+internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
+{
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(20);
+
+    private readonly ChildProcess _process;
+
+    private VhostdProcess(ChildProcess process) => _process = process;
+
+    /// <summary>The process id.</summary>
+    public int Id => _process.Id;
+
+    /// <summary>What vhostd logged so far.</summary>
+    public string Log => _process.StandardOutput + _process.StandardError;
+
+    /// <summary>Starts vhostd in a scenario and waits until every socket of the manifest is there.</summary>
+    public static async Task<VhostdProcess> StartAsync(Scenario scenario, JsonObject manifest, params string[] arguments)
+    {
+        string file = scenario.FilePath("manifest.json");
+        await File.WriteAllTextAsync(file, manifest.ToJsonString());
+        VhostdProcess vhostd = scenario.Add(new VhostdProcess(
+            ChildProcess.Start("vhostd", Path.Combine(TestEnvironment.VhostdDirectory, "vhostd"), ["run", file, .. arguments])));
+        string[] sockets = [.. SocketsOf(manifest)];
+        await Deadline.UntilAsync(
+            $"vhostd serves {string.Join(", ", sockets)}",
+            StartTimeout,
+            () => vhostd._process.HasExited
+                ? throw new EndToEndException($"vhostd ended with exit code {vhostd._process.ExitCode} instead of serving")
+                : sockets.All(File.Exists));
+        return vhostd;
+    }
+
+    /// <summary>Sends SIGTERM and returns the exit code; throws when vhostd is still there after the time it is allowed.</summary>
+    public int Stop(TimeSpan timeout)
+    {
+        long start = Stopwatch.GetTimestamp();
+        _process.Terminate();
+        return _process.WaitForExit(timeout)
+            ? _process.ExitCode
+            : throw new EndToEndException($"vhostd did not stop within {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s of SIGTERM");
+    }
+
+    /// <summary>Ends vhostd with SIGKILL, as a crash would.</summary>
+    public void Kill() => _process.Kill();
+
+    /// <inheritdoc/>
+    public string Diagnose() => _process.Diagnose();
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        _process.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    private static IEnumerable<string> SocketsOf(JsonObject manifest) =>
+        manifest["transports"]!.AsObject().Select(t => (string?)t.Value!["socket"]).OfType<string>();
+}
