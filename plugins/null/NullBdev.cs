@@ -1,0 +1,29 @@
+using Vhost.Abstractions;
+
+namespace Vhost.Plugins.Null;
+
+/// <summary>
+/// A bdev that stores nothing: it shows what everything around a bdev costs. Each request succeeds at once. Reads leave the buffer as
+/// it was, and compares find no difference: the host must not emulate them, or a read into a buffer of its own would be compared.
+/// </summary>
+/// <param name="name">The bdev's name.</param>
+/// <param name="options">Valid options.</param>
+internal sealed class NullBdev(string name, NullOptions options) : IChannelBdev
+{
+    /// <inheritdoc/>
+    public string Name { get; } = name;
+
+    /// <inheritdoc/>
+    public BdevInfo Info { get; } = new()
+    {
+        BlockSizeBytes = (uint)options.BlockSize,
+        BlockCount = ((ulong)options.SizeMiB << 20) / (uint)options.BlockSize,
+        ProductName = "Null disk",
+        Operations = BlockOperations.Read | BlockOperations.Write | BlockOperations.Flush | BlockOperations.Discard
+            | BlockOperations.WriteZeroes | BlockOperations.Compare | BlockOperations.CompareAndWrite,
+        HasForceUnitAccess = true,
+    };
+
+    /// <inheritdoc/>
+    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new NullChannel(completions);
+}
