@@ -1,0 +1,273 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+using Vhost.Abstractions;
+
+namespace Vhost.Virtio;
+
+/// <summary>A queue compiled for one format of ring.</summary>
+/// <typeparam name="TRing">The ring.</typeparam>
+internal sealed unsafe class Virtqueue<TRing> : Virtqueue
+    where TRing : struct, IDeviceRing
+{
+    private TRing _ring;
+
+    /// <summary>Sets a queue up.</summary>
+    /// <param name="context">What it needs.</param>
+    /// <param name="ring">Its ring.</param>
+    public Virtqueue(VirtqueueContext context, TRing ring)
+        : base(context) => _ring = ring;
+
+    /// <inheritdoc/>
+    internal override VirtqueueState State => _ring.State;
+
+    /// <inheritdoc/>
+    public override int Poll()
+    {
+        if (IsBlocked)
+        {
+            return 0;
+        }
+
+        var count = TakeBatch();
+        if (count > 0)
+        {
+            _isInPoll = true;
+            try
+            {
+                Handler.Handle(new ReadOnlySpan<VirtioRequestPointer>(_pool.Batch, count));
+            }
+            catch (Exception exception)
+            {
+                // Which of the batch the handler still owns is unknown, so the queue cannot go on.
+                Break($"the device failed: {exception.Message}");
+            }
+
+            _isInPoll = false;
+        }
+
+        if (_completedCount != 0)
+        {
+            FlushCompleted();
+        }
+
+        return count;
+    }
+
+    /// <inheritdoc/>
+    public override bool TryArm() => IsBlocked || _ring.TryArm();
+
+    /// <inheritdoc/>
+    public override void Disarm()
+    {
+        if (!_isRingDetached)
+        {
+            _ring.Disarm();
+        }
+    }
+
+    /// <inheritdoc/>
+    public override bool TryTake(out VirtioRequest* request)
+    {
+        request = null;
+        // A failed request is answered and the next one is tried: no more often than the ring has entries.
+        for (var i = 0; i < Size && (_block & (QueueBlock.Broken | QueueBlock.Stopping)) == 0; i++)
+        {
+            var available = _ring.BeginTake(out var fault);
+            if (fault != ChainFault.None)
+            {
+                Break(fault.Describe());
+                return false;
+            }
+
+            if (available == 0 || _pool.FreeCount == 0 || TakeOne() != PopResult.Taken)
+            {
+                return false;
+            }
+
+            var taken = _pool.Batch[0];
+            if (taken->InvalidReason == ChainFault.None)
+            {
+                request = taken;
+                return true;
+            }
+
+            AnswerInvalid(taken);
+            Flush();
+        }
+
+        return false;
+    }
+
+    private protected override void MoveRing(VirtqueueAddresses addresses)
+    {
+        _ring.Move(addresses);
+        MoveTracking(addresses);
+        if (!IsBlocked)
+        {
+            _ring.Disarm();
+        }
+    }
+
+    private protected override void FlushCompleted()
+    {
+        var count = _completedCount;
+        _completedCount = 0;
+        var completed = _pool.Completed;
+        if (!_isRingDetached)
+        {
+            if (_isTracked)
+            {
+                TrackUsed(completed, count);
+            }
+
+            for (var i = 0; i < count; i++)
+            {
+                _ring.PushUsed(completed[i]);
+            }
+
+            _ring.Publish();
+            if (_isTracked)
+            {
+                TrackPublished(completed, count, _ring.State);
+            }
+
+            if (_ring.ShouldNotify())
+            {
+                _callCount++;
+                _call.Notify();
+            }
+        }
+        else
+        {
+            _droppedCount += count;
+        }
+
+        for (var i = 0; i < count; i++)
+        {
+            Release(completed[i]);
+        }
+
+        if (_underWayCount == 0)
+        {
+            FinishIfDone();
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    [SkipLocalsInit]
+    private int TakeBatch()
+    {
+        var available = _ring.BeginTake(out var fault);
+        if (available == 0)
+        {
+            if (fault != ChainFault.None)
+            {
+                Break(fault.Describe());
+            }
+
+            return 0;
+        }
+
+        var limit = Math.Min(Math.Min(available, BatchSize), _pool.FreeCount);
+        var batch = _pool.Batch;
+        var count = 0;
+        for (var i = 0; i < limit; i++)
+        {
+            var request = _pool.Peek();
+            var result = _ring.TryTake(ref _parser, request, out fault);
+            if (result != PopResult.Taken)
+            {
+                if (result == PopResult.Broken)
+                {
+                    Break(fault.Describe());
+                }
+
+                break;
+            }
+
+            Own(request);
+            if (request->InvalidReason != ChainFault.None)
+            {
+                AnswerInvalid(request);
+                continue;
+            }
+
+            if (Sse.IsSupported)
+            {
+                // The header lies in a cache line of the driver's core: fetch the batch's headers side by side.
+                Sse.Prefetch0(request->Readable->Address);
+            }
+
+            batch[count++] = request;
+        }
+
+        if (limit == 0)
+        {
+            BreakIfOverrun();
+        }
+
+        _requestCount += count;
+        _batchCount++;
+        return count;
+    }
+
+    private PopResult TakeOne()
+    {
+        var request = _pool.Peek();
+        var result = _ring.TryTake(ref _parser, request, out var fault);
+        if (result == PopResult.Taken)
+        {
+            Own(request);
+            _pool.Batch[0] = request;
+            _requestCount++;
+        }
+        else if (result == PopResult.Broken)
+        {
+            Break(fault.Describe());
+        }
+
+        return result;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void Own(VirtioRequest* request)
+    {
+        _pool.Take();
+        request->State = VirtioRequestState.UnderWay;
+        request->MemoryEpoch = _memoryEpoch;
+        _memoryLeases++;
+        _underWayCount++;
+        if (_isTracked)
+        {
+            TrackTaken(request);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void AnswerInvalid(VirtioRequest* request)
+    {
+        var fault = request->InvalidReason;
+        if (Handler.TryFail(request, out var writtenBytes))
+        {
+            Complete(request, writtenBytes);
+            ReportInvalidRequest(fault);
+            return;
+        }
+
+        Break(fault.Describe());
+        _underWayCount--;
+        _memoryLeases--;
+        _pool.Return(request);
+    }
+
+    /// <summary>All slots are taken and the ring may still offer more: then the driver made more available than it has entries.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void BreakIfOverrun()
+    {
+        // A packed ring finds that out by itself, descriptor by descriptor.
+        if (typeof(TRing) == typeof(SplitDeviceRing))
+        {
+            Break(ChainFault.TooManyRequests.Describe());
+        }
+    }
+}

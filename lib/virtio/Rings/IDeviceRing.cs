@@ -1,0 +1,45 @@
+using Vhost.Abstractions;
+
+namespace Vhost.Virtio;
+
+/// <summary>
+/// The device's side of a ring of one format. Implemented by structs, so that a queue is compiled once for each format and pays no
+/// branch for it. The reactor's thread only.
+/// </summary>
+internal unsafe interface IDeviceRing
+{
+    /// <summary>Where the ring stands.</summary>
+    VirtqueueState State { get; }
+
+    /// <summary>Begins to take a batch of chains.</summary>
+    /// <param name="fault">Why the ring is broken, or none.</param>
+    /// <returns>The most chains that may be there: 0 if there is none, or if the ring is broken.</returns>
+    int BeginTake(out ChainFault fault);
+
+    /// <summary>Takes the next chain.</summary>
+    /// <param name="parser">Collects it.</param>
+    /// <param name="request">A free slot.</param>
+    /// <param name="fault">Why the ring is broken, or none.</param>
+    PopResult TryTake(ref ChainParser parser, VirtioRequest* request, out ChainFault fault);
+
+    /// <summary>Writes a used element that the driver does not see yet.</summary>
+    /// <param name="request">The completed request.</param>
+    void PushUsed(VirtioRequest* request);
+
+    /// <summary>Shows the driver all used elements since the last call. There is at least one.</summary>
+    void Publish();
+
+    /// <summary>Whether the driver wants to be interrupted for what was published since the last call.</summary>
+    bool ShouldNotify();
+
+    /// <summary>Asks the driver for kicks, then looks for work.</summary>
+    /// <returns>False if there is work.</returns>
+    bool TryArm();
+
+    /// <summary>Asks the driver not to kick.</summary>
+    void Disarm();
+
+    /// <summary>Goes on at other addresses, where the same ring lies.</summary>
+    /// <param name="addresses">The addresses.</param>
+    void Move(VirtqueueAddresses addresses);
+}

@@ -1,0 +1,237 @@
+using Vhost.Abstractions;
+
+namespace Vhost.Virtio;
+
+/// <summary>
+/// The contract's session, for every device type: features, memory with leases, and the life of the queues. What the requests of a queue
+/// mean is its <see cref="IVirtqueueHandler"/>'s business.
+/// </summary>
+public sealed class VirtioSession : IVirtioSession
+{
+    /// <summary>
+    /// How long an answer of a reactor is awaited after a wait was cancelled. A reactor that is stuck in a plugin answers later; until then its
+    /// queue counts as given up with requests under way.
+    /// </summary>
+    private static readonly TimeSpan ReactorGrace = TimeSpan.FromMilliseconds(250);
+
+    /// <summary>How long disposing waits for requests under way.</summary>
+    private static readonly TimeSpan DisposeLimit = TimeSpan.FromSeconds(2);
+
+    private readonly VirtioSessionOptions _options;
+    private readonly FaultReporter _faults;
+    private readonly Virtqueue?[] _queues;
+    private readonly VirtqueueState[] _lastStates;
+    private readonly List<Virtqueue> _givenUp = [];
+    private GuestAddressSpace _memory = GuestAddressSpace.Empty;
+    private bool _isDisposed;
+
+    /// <summary>Opens a session.</summary>
+    /// <param name="options">What the device type gives.</param>
+    public VirtioSession(VirtioSessionOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentOutOfRangeException.ThrowIfZero(options.Reactors.Count, nameof(options));
+        _options = options;
+        _faults = new FaultReporter(options.FrontEnd, options.Logger);
+        _queues = new Virtqueue?[options.MaxQueueCount];
+        _lastStates = new VirtqueueState[options.MaxQueueCount];
+    }
+
+    /// <summary>The features that the driver accepted.</summary>
+    public ulong Features { get; private set; }
+
+    /// <summary>Requests of queues that were given up and that have not come back yet.</summary>
+    public int AbandonedRequestCount
+    {
+        get
+        {
+            var count = 0;
+            foreach (var queue in _givenUp)
+            {
+                count += queue.UnderWayCount;
+            }
+
+            return count;
+        }
+    }
+
+    /// <summary>A running queue, or null: for statistics, and to reach its handler's reactor.</summary>
+    /// <param name="queueIndex">The queue.</param>
+    public Virtqueue? GetQueue(int queueIndex) =>
+        (uint)queueIndex < (uint)_queues.Length ? Volatile.Read(ref _queues[queueIndex]) : null;
+
+    /// <inheritdoc/>
+    public void SetFeatures(ulong features)
+    {
+        if ((features & ~_options.OfferedFeatures) != 0)
+        {
+            throw new ArgumentException($"the driver accepted features that {_options.Name} did not offer: 0x{features & ~_options.OfferedFeatures:x}", nameof(features));
+        }
+
+        Features = features;
+        _options.OnFeatures?.Invoke(features);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<int> SetMemoryAsync(GuestMemoryMap memory, IReadOnlyDictionary<int, VirtqueueAddresses> rings, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        ArgumentNullException.ThrowIfNull(rings);
+        var space = new GuestAddressSpace(memory);
+        _memory = space;
+        var leases = new List<MemoryLease>();
+        var unanswered = 0;
+        _givenUp.RemoveAll(queue => queue.UnderWayCount == 0);
+        var queues = _queues.OfType<Virtqueue>().ToArray();
+        foreach (var queue in queues.Concat(_givenUp))
+        {
+            VirtqueueAddresses? addresses = rings.TryGetValue(queue.Index, out var found) && !_givenUp.Contains(queue) ? found : null;
+            var swap = queue.Reactor.InvokeAsync(() => queue.ReplaceMemory(space, addresses));
+            try
+            {
+                if (await WaitAsync(swap, cancellationToken).ConfigureAwait(false) is { } lease)
+                {
+                    leases.Add(lease);
+                }
+            }
+            catch (TimeoutException)
+            {
+                // The reactor is stuck and goes on to use the former map as soon as it is not: nothing may be unmapped.
+                unanswered += Math.Max(1, queue.UnderWayCount);
+            }
+        }
+
+        try
+        {
+            foreach (var lease in leases)
+            {
+                await lease.Released.WaitAsync(cancellationToken).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException)
+        {
+            // The count says it.
+        }
+
+        return unanswered + leases.Sum(lease => lease.Count);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask StartQueueAsync(VirtqueueSetup setup, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(setup);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        VirtqueueSetupCheck.Check(setup, Features, _options.MaxQueueCount, _options.MaxQueueSize);
+        if (_queues[setup.QueueIndex] != null)
+        {
+            throw new ArgumentException($"queue {setup.QueueIndex} runs already", nameof(setup));
+        }
+
+        var reactor = _options.Reactors[setup.QueueIndex % _options.Reactors.Count];
+        var queue = Virtqueue.Create(new VirtqueueContext
+        {
+            Name = $"{_options.Name} queue {setup.QueueIndex}",
+            Reactor = reactor,
+            Setup = setup,
+            Features = Features,
+            Memory = _memory,
+            Handler = _options.CreateHandler(setup.QueueIndex),
+            OnFault = _faults.Report,
+        });
+        var start = reactor.InvokeAsync(() => queue.Start(setup.KickFileDescriptor));
+        try
+        {
+            await start.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            // The start may still come: give it up after it.
+            reactor.Post(static state => ((Virtqueue)state!).GiveUp(), queue);
+            _givenUp.Add(queue);
+            throw;
+        }
+
+        Volatile.Write(ref _queues[setup.QueueIndex], queue);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<VirtqueueStop> StopQueueAsync(int queueIndex, CancellationToken cancellationToken)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)queueIndex, (uint)_queues.Length, nameof(queueIndex));
+        var queue = _queues[queueIndex];
+        if (queue == null)
+        {
+            return new VirtqueueStop(_lastStates[queueIndex], 0);
+        }
+
+        var stop = await StopAsync(queue, cancellationToken).ConfigureAwait(false);
+        Volatile.Write(ref _queues[queueIndex], null);
+        _lastStates[queueIndex] = stop.State;
+        if (stop.AbandonedRequestCount != 0)
+        {
+            _givenUp.Add(queue);
+        }
+
+        return stop;
+    }
+
+    /// <inheritdoc/>
+    public void ResetDevice()
+    {
+        Features = 0;
+        Array.Clear(_lastStates);
+        _options.OnReset?.Invoke();
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        if (_isDisposed)
+        {
+            return;
+        }
+
+        _isDisposed = true;
+        using (var limit = new CancellationTokenSource(DisposeLimit))
+        {
+            // All at once, so that one slow queue does not take the time of the others.
+            var running = Enumerable.Range(0, _queues.Length).Where(index => _queues[index] != null);
+            await Task.WhenAll(running.Select(index => StopQueueAsync(index, limit.Token).AsTask()).ToArray()).ConfigureAwait(false);
+        }
+
+        _options.OnClosed?.Invoke();
+    }
+
+    private static async Task<T> WaitAsync<T>(Task<T> answer, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await answer.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (!answer.IsCanceled)
+        {
+            return await answer.WaitAsync(ReactorGrace, CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
+    private static async Task<VirtqueueStop> StopAsync(Virtqueue queue, CancellationToken cancellationToken)
+    {
+        queue.Reactor.Post(static state => ((Virtqueue)state!).BeginStop(), queue);
+        try
+        {
+            return await queue.Stopped.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            try
+            {
+                return await queue.Reactor.InvokeAsync(queue.GiveUp).WaitAsync(ReactorGrace, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (TimeoutException)
+            {
+                // The reactor is stuck: the queue is given up when it comes back, and until then everything stays mapped.
+                return new VirtqueueStop(queue.State, Math.Max(1, queue.UnderWayCount));
+            }
+        }
+    }
+}
