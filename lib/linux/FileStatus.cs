@@ -35,6 +35,12 @@ public enum FileKind
 public readonly record struct FileStatus(
     ulong Device, ulong Inode, ulong Size, ulong AllocatedBytes, FileKind Kind, uint BlockSize, ulong RepresentedDevice)
 {
+    /// <summary>The owner's user id.</summary>
+    public uint OwnerUserId { get; init; }
+
+    /// <summary>The permission bits, as chmod(2) counts them.</summary>
+    public UnixFileMode Permissions { get; init; }
+
     private const int AT_EMPTY_PATH = 0x1000; // linux/fcntl.h
     private const uint STATX_BASIC_STATS = 0x7ff; // linux/stat.h
     private const int AT_FDCWD = -100; // linux/fcntl.h
@@ -62,7 +68,11 @@ public readonly record struct FileStatus(
         FileKind kind = Enum.IsDefined((FileKind)type) ? (FileKind)type : FileKind.Other;
         return new FileStatus(
             ((ulong)s.DeviceMajor << 32) | s.DeviceMinor, s.Inode, s.Size, s.Blocks * 512, kind, s.BlockSize,
-            ((ulong)s.RepresentedMajor << 32) | s.RepresentedMinor);
+            ((ulong)s.RepresentedMajor << 32) | s.RepresentedMinor)
+        {
+            OwnerUserId = s.UserId,
+            Permissions = (UnixFileMode)(s.Mode & 0xFFF),
+        };
     }
 }
 
@@ -73,6 +83,7 @@ internal struct Statx
     [FieldOffset(0)] public uint Mask;
     [FieldOffset(4)] public uint BlockSize;
     [FieldOffset(16)] public uint LinkCount;
+    [FieldOffset(20)] public uint UserId;
     [FieldOffset(28)] public ushort Mode;
     [FieldOffset(32)] public ulong Inode;
     [FieldOffset(40)] public ulong Size;

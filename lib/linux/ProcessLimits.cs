@@ -35,6 +35,9 @@ public static unsafe class ProcessLimits
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public static ulong GetLockedMemoryLimit() => Get(RLIMIT_MEMLOCK).Soft;
 
+    /// <summary>The user whose rights the process has (geteuid(2)).</summary>
+    public static uint EffectiveUserId => Libc.geteuid();
+
     /// <summary>Soft limit on open files.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public static ulong GetOpenFilesLimit() => Get(RLIMIT_NOFILE).Soft;
@@ -90,4 +93,7 @@ internal static unsafe partial class Libc
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int setrlimit(int resource, ulong* limits);
+
+    [LibraryImport(Library)]
+    internal static partial uint geteuid();
 }

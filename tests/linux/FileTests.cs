@@ -26,6 +26,18 @@ public sealed unsafe class FileTests
     }
 
     [Fact]
+    public void Status_tells_the_owner_and_the_permissions()
+    {
+        using var directory = new TemporaryDirectory();
+        string path = directory.File("mode");
+        File.WriteAllText(path, "");
+        File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
+        FileStatus status = FileStatus.Of(path);
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite, status.Permissions);
+        Assert.Equal(ProcessLimits.EffectiveUserId, status.OwnerUserId);
+    }
+
+    [Fact]
     public void Errors_come_as_negative_numbers_and_short_files_as_an_exception()
     {
         byte b = 0;
