@@ -11,6 +11,9 @@ public sealed record PluginProblem(PluginProblemCode Code, string PluginId, stri
     /// <summary>Whether the plugin (or the part of it that the problem names) is usable all the same.</summary>
     public bool IsWarning { get; init; }
 
+    /// <summary>The type names that the plugin would export, as far as its metadata could be read.</summary>
+    public IReadOnlyList<string> TypeNames { get; init; } = [];
+
     /// <inheritdoc/>
     public override string ToString() => $"plugin {PluginId}: {Reason} ({File}). {Remedy}.";
 }

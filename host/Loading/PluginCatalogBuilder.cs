@@ -1,0 +1,101 @@
+using System.Reflection;
+
+namespace Vhost.Host.Loading;
+
+/// <summary>
+/// Builds the catalog: finds the plugins, inspects their files, loads those that are sound, and composes their parts. Whatever is wrong
+/// with one becomes a <see cref="PluginProblem"/>; the others are not affected.
+/// </summary>
+public sealed class PluginCatalogBuilder
+{
+    private readonly List<PluginProblem> _problems = [];
+    private readonly PluginTrust _trust;
+
+    private PluginCatalogBuilder(bool strictTrust) => _trust = new PluginTrust(_problems, strictTrust);
+
+    /// <summary>Loads every plugin of some directories.</summary>
+    /// <param name="directories">Directories of plugins, absolute or relative to the current directory.</param>
+    /// <param name="strictTrust">Whether a plugin that other users may change is refused instead of warned about.</param>
+    public static PluginCatalog Load(IEnumerable<string> directories, bool strictTrust = false) =>
+        new PluginCatalogBuilder(strictTrust).Build(directories.Select(Path.GetFullPath));
+
+    private PluginCatalog Build(IEnumerable<string> roots)
+    {
+        var loaded = new List<LoadedPlugin>();
+        foreach (PluginLocation location in PluginLocator.Find(roots, _problems))
+        {
+            try
+            {
+                if (LoadOne(location) is { } plugin)
+                {
+                    loaded.Add(plugin);
+                }
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                _problems.Add(new(PluginProblemCode.FileUnreadable, location.Id, location.Directory,
+                    $"the plugin's folder cannot be read: {exception.Message.TrimEnd('.')}", "Let vhostd's user read the folder and all in it"));
+            }
+        }
+
+        RemoveDuplicates(loaded);
+        return new PluginCatalog(loaded, _problems);
+    }
+
+    private LoadedPlugin? LoadOne(PluginLocation location)
+    {
+        var inspector = new PluginInspector(SharedAssemblies.OfHost, _problems);
+        if (!inspector.TryInspect(location, out PluginMetadata? metadata) || !_trust.Check(location))
+        {
+            return null;
+        }
+
+        Assembly assembly;
+        try
+        {
+            assembly = PluginLoadContext.Load(location.File, SharedAssemblies.OfHost);
+        }
+        catch (Exception exception)
+        {
+            _problems.Add(TypeLoadFailure.Describe(location, [exception]) with { TypeNames = [.. metadata.Exports.Select(export => export.TypeName)] });
+            return null;
+        }
+
+        IReadOnlyList<PluginPart> parts = new PluginComposer(location, _problems).Compose(assembly);
+        (int major, int minor) = metadata.Contract!.Value;
+        return parts.Count == 0 ? null : new LoadedPlugin(location.Id, location.File, metadata.Version, major, minor, parts);
+    }
+
+    /// <summary>Of parts with the same kind and type name none is taken: which one a manifest means cannot be guessed.</summary>
+    private void RemoveDuplicates(List<LoadedPlugin> loaded)
+    {
+        var duplicates = loaded.SelectMany(plugin => plugin.Parts)
+            .GroupBy(part => (part.Kind, part.TypeName))
+            .Where(group => group.Count() > 1)
+            .ToList();
+        foreach (var group in duplicates)
+        {
+            foreach (PluginPart part in group)
+            {
+                string others = string.Join(", ", group.Where(other => other != part).Select(other => other.PluginFile));
+                _problems.Add(new(PluginProblemCode.DuplicateType, part.PluginId, part.PluginFile,
+                    $"it exports the {part.Kind} type \"{part.TypeName}\", and so does {others}; neither is used",
+                    "Remove one of the two plugins, or rename its type") { TypeNames = [part.TypeName] });
+            }
+        }
+
+        var names = duplicates.Select(group => group.Key).ToHashSet();
+        for (int i = loaded.Count - 1; i >= 0; i--)
+        {
+            PluginPart[] kept = [.. loaded[i].Parts.Where(part => !names.Contains((part.Kind, part.TypeName)))];
+            if (kept.Length == 0)
+            {
+                loaded.RemoveAt(i);
+            }
+            else
+            {
+                loaded[i] = loaded[i] with { Parts = kept };
+            }
+        }
+    }
+}
