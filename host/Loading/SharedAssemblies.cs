@@ -7,11 +7,11 @@ namespace Vhost.Host.Loading;
 
 /// <summary>
 /// The assemblies of which host and plugins must use the same copy, because their types cross the boundary: the contract and what it
-/// refers to, and the PCI library, as a process has one DMA domain. Assemblies of the .NET runtime are shared anyhow.
+/// refers to, and the PCI library with the system calls below it, as a process has one DMA domain. Assemblies of the .NET runtime are shared anyhow.
 /// </summary>
 internal sealed class SharedAssemblies
 {
-    private static readonly string[] Roots = ["Vhost.Abstractions", "Vhost.Pci"];
+    private static readonly string[] Roots = ["Vhost.Abstractions", "Vhost.Linux", "Vhost.Pci"];
 
     private readonly Dictionary<string, Version> _versions;
 

@@ -1,0 +1,161 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Vhost.Host.Loading;
+
+namespace Vhost.Host.Manifest;
+
+/// <summary>
+/// Reads a manifest: parses it, applies overrides, loads the plugins, checks and binds every section, and checks what refers to what.
+/// Nothing starts. All faults are found in one go.
+/// </summary>
+public sealed partial class ManifestReader
+{
+    private readonly ManifestRequest _request;
+    private readonly ManifestTree _tree;
+    private readonly ManifestErrors _errors;
+    private readonly OptionsChecker _checker;
+
+    private ManifestReader(ManifestRequest request, ManifestTree tree)
+    {
+        _request = request;
+        _tree = tree;
+        _errors = new ManifestErrors(tree);
+        _checker = new OptionsChecker(tree, _errors);
+    }
+
+    /// <summary>Reads a manifest.</summary>
+    /// <param name="request">The file and what overrides it.</param>
+    public static ManifestResult Read(ManifestRequest request)
+    {
+        try
+        {
+            ManifestTree tree = ManifestParser.Parse(File.ReadAllBytes(request.FileName));
+            var overrides = new ManifestOverrides(tree);
+            overrides.ApplyEnvironment(request.Environment);
+            foreach (string assignment in request.Assignments)
+            {
+                overrides.ApplyAssignment(assignment);
+            }
+
+            return new ManifestReader(request, tree).Read();
+        }
+        catch (ManifestSyntaxException exception)
+        {
+            return new ManifestResult(null, [exception.Error], [], null);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return new ManifestResult(null, [new ManifestError("", $"the manifest cannot be read: {exception.Message.TrimEnd('.')}", null, null)], [], null);
+        }
+    }
+
+    private ManifestResult Read()
+    {
+        foreach ((string path, int line) in _tree.DuplicateKeys)
+        {
+            _errors.Add(path, $"the key occurs again in line {line}; which one counts would be a guess");
+        }
+
+        CheckSections();
+        PluginsOptions plugins = BindOwn("plugins", new PluginsOptions());
+        BoundReactors reactors = BindReactors(BindOwn("reactors", new ReactorsOptions()));
+        string executableDirectory = AppContext.BaseDirectory;
+        IReadOnlyList<string> directories = _request.PluginDirectories.Count > 0
+            ? [.. _request.PluginDirectories.Select(Path.GetFullPath)]
+            : [.. plugins.Directories.Select(directory => Path.GetFullPath(directory, executableDirectory))];
+        PluginCatalog catalog = _request.LoadPlugins(directories, plugins.StrictPermissions);
+
+        var parts = new PartBinder(_tree, _errors, _checker, catalog);
+        var graph = new ManifestGraph(_errors, parts, reactors);
+        IReadOnlyList<BoundBdevSource> bdevs = graph.BindBdevs(parts.Bind(ManifestSections.OfParts[0]));
+        IReadOnlyList<BoundTransport> transports = graph.BindTransports(parts.Bind(ManifestSections.OfParts[1]));
+        IReadOnlyList<BoundController> controllers = graph.BindControllers(parts.Bind(ManifestSections.OfParts[2]));
+        bdevs = graph.CheckReferences(bdevs);
+
+        BoundManifest? bound = _errors.Count > 0 ? null : new BoundManifest
+        {
+            FileName = _request.FileName,
+            Plugins = catalog,
+            Reactors = reactors,
+            Bdevs = bdevs,
+            Transports = transports,
+            Controllers = controllers,
+        };
+        return new ManifestResult(bound, _errors.Errors, _errors.Warnings, catalog);
+    }
+
+    private void CheckSections()
+    {
+        foreach ((string key, JsonNode? node) in _tree.Root.ToArray())
+        {
+            if (key == ManifestSections.SchemaKey)
+            {
+                continue;
+            }
+
+            if (!ManifestSections.Keys.Contains(key))
+            {
+                _errors.Add(key, "unknown key" + Suggestion.For(key, ManifestSections.Keys, "keys"));
+            }
+            else if (node is not JsonObject section)
+            {
+                _errors.Add(key, $"an object is expected, not {(node is null ? "null" : Describe(node))}");
+                _tree.Root[key] = new JsonObject();
+            }
+            else if (ManifestSections.OfParts.Any(part => part.Key == key))
+            {
+                CheckNames(key, section);
+            }
+        }
+    }
+
+    private static string Describe(JsonNode node) => node.GetValueKind() switch
+    {
+        JsonValueKind.Array => "a list",
+        JsonValueKind.String => "a string",
+        JsonValueKind.Number => "a number",
+        _ => "a truth value",
+    };
+
+    private void CheckNames(string key, JsonObject section)
+    {
+        foreach (string name in section.Select(pair => pair.Key))
+        {
+            if (!NamePattern().IsMatch(name))
+            {
+                _errors.Add(ManifestPath.Append(key, name), $"the name \"{name}\" is not made of A-Z, a-z, 0-9, '.', '_' and '-'");
+            }
+        }
+
+        foreach (var group in section.Select(pair => pair.Key).GroupBy(name => name, StringComparer.OrdinalIgnoreCase).Where(group => group.Count() > 1))
+        {
+            _errors.Add(ManifestPath.Append(key, group.Last()), $"the names {string.Join(" and ", group.Select(name => $"\"{name}\""))} differ only in case");
+        }
+    }
+
+    private TOptions BindOwn<TOptions>(string key, TOptions options)
+        where TOptions : class
+    {
+        if (_tree.Root[key] is JsonObject section && _checker.Check(section, typeof(TOptions), key, []))
+        {
+            OptionsBinder.Bind(section, options, []);
+        }
+
+        return options;
+    }
+
+    private BoundReactors BindReactors(ReactorsOptions options)
+    {
+        IReadOnlyList<int>? cpus = [];
+        if (options.Cpumask is { } mask && !CpuMask.TryParse(mask, out cpus))
+        {
+            _errors.Add("reactors.cpumask", $"\"{mask}\" is not {CpuMask.Form}");
+        }
+
+        return new BoundReactors(cpus ?? [], options.Mode);
+    }
+
+    [GeneratedRegex(@"^[A-Za-z0-9._-]+\z")]
+    private static partial Regex NamePattern();
+}

@@ -1,0 +1,71 @@
+using System.ComponentModel;
+using Vhost.Abstractions;
+
+namespace Vhost.Host.Manifest;
+
+/// <summary>The keys of a manifest, and those that the host reserves within the parts' sections.</summary>
+internal static class ManifestSections
+{
+    /// <summary>Names a JSON Schema for editors; vhostd does not read it.</summary>
+    internal const string SchemaKey = "$schema";
+
+    /// <summary>Names a part's type, in every section of a part.</summary>
+    internal const string TypeKey = "type";
+
+    /// <summary>Allows several controllers to use a bdev.</summary>
+    internal const string SharedKey = "shared";
+
+    /// <summary>Names a controller's transport.</summary>
+    internal const string TransportKey = "transport";
+
+    /// <summary>The CPUs of reactors or of a controller.</summary>
+    internal const string CpumaskKey = "cpumask";
+
+    /// <summary>Sections with options of the host's own: key and options class.</summary>
+    internal static readonly IReadOnlyDictionary<string, Type> OfHost = new Dictionary<string, Type>
+    {
+        ["plugins"] = typeof(PluginsOptions),
+        ["reactors"] = typeof(ReactorsOptions),
+    };
+
+    /// <summary>Sections that hold named parts: key, kind of part, and the reserved keys of an entry.</summary>
+    internal static readonly IReadOnlyList<PartSection> OfParts =
+    [
+        new("bdevs", PartKind.Bdev, [TypeKey, SharedKey]),
+        new("transports", PartKind.Transport, [TypeKey]),
+        new("controllers", PartKind.DeviceType, [TypeKey, TransportKey, CpumaskKey]),
+    ];
+
+    /// <summary>All keys of a manifest.</summary>
+    internal static IEnumerable<string> Keys => [SchemaKey, .. OfHost.Keys, .. OfParts.Select(section => section.Key)];
+}
+
+/// <summary>A section that holds named parts.</summary>
+/// <param name="Key">Its key.</param>
+/// <param name="Kind">The kind of part.</param>
+/// <param name="ReservedKeys">The host's own keys in each entry.</param>
+internal sealed record PartSection(string Key, PartKind Kind, IReadOnlyCollection<string> ReservedKeys);
+
+/// <summary>The manifest's <c>plugins</c>.</summary>
+internal sealed class PluginsOptions
+{
+    /// <summary>Where plugins lie.</summary>
+    [Description("Directories that hold plugins, one folder each. A relative one is relative to the directory of the vhostd executable. Default: plugins.")]
+    public List<string> Directories { get; set; } = ["plugins"];
+
+    /// <summary>Whether permissions are enforced.</summary>
+    [Description("Refuse a plugin that others than root and vhostd's user may change, instead of warning.")]
+    public bool StrictPermissions { get; set; }
+}
+
+/// <summary>The manifest's <c>reactors</c>.</summary>
+internal sealed class ReactorsOptions
+{
+    /// <summary>The CPUs.</summary>
+    [Description("The CPUs to run on, one reactor each: a mask (\"0x3\") or a list (\"[0,2-3]\"). Default: one reactor on the first CPU that the process may use.")]
+    public string? Cpumask { get; set; }
+
+    /// <summary>What reactors do when idle.</summary>
+    [Description("What a reactor does without work: adaptive (spin a little, then sleep), poll (always spin), interrupt (sleep at once).")]
+    public ReactorMode Mode { get; set; }
+}
