@@ -2,7 +2,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Vhost.Pci;
 
-/// <summary>Opens devices by address; the process's one place for it, so that containers and memory are shared.</summary>
+/// <summary>Opens devices by address; the process's one place for it, so that containers and memory are shared. Drivers use <c>PciDeviceOpener.Shared</c>; tests inject their own.</summary>
 public interface IPciDeviceOpener
 {
     /// <summary>Takes a device. It is reset and does no DMA yet. Blocks for at most some seconds.</summary>
