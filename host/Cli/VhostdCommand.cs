@@ -5,9 +5,38 @@ namespace Vhost.Host.Cli;
 /// <summary>The command line of <c>vhostd</c>.</summary>
 public static class VhostdCommand
 {
+    private const string Description =
+        """
+        Serves block storage to virtual machines; every part is a plugin, joined by a JSON manifest.
+
+        Examples:
+          vhostd run /etc/vhostd/vhostd.json                          serve until SIGTERM or Ctrl-C
+          vhostd run disks.json --set bdevs.Malloc0.sizeMiB=128       override a value
+          VHOSTD_reactors__mode=poll vhostd run disks.json            the same by the environment
+          vhostd validate disks.json                                  every mistake at once, nothing is started
+          vhostd schema > vhostd.schema.json                          for editors
+          vhostd plugins list                                         what is there, and what is wrong with it
+          vhostd plugins show malloc                                  a plugin's types and their options
+
+        Exit codes: 0 success, 1 something failed, 2 the command line or the manifest is wrong.
+        """;
+
     /// <summary>Parses and runs a command line.</summary>
     /// <param name="args">The arguments without the program's name.</param>
     /// <returns>The exit code.</returns>
-    public static Task<int> InvokeAsync(string[] args) =>
-        new RootCommand("Serves block storage to virtual machines; every part is a plugin, joined by a JSON manifest.").Parse(args).InvokeAsync();
+    public static async Task<int> InvokeAsync(string[] args)
+    {
+        var root = new RootCommand(Description)
+        {
+            ValidateCommand.Create(),
+            SchemaCommand.Create(),
+            PluginsCommand.Create(),
+            VersionCommand.Create(),
+        };
+        ParseResult parsed = root.Parse(args);
+        // Signals are the run command's business: it stops in order. The other commands end at once.
+        var configuration = new InvocationConfiguration { ProcessTerminationTimeout = null };
+        int code = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
+        return parsed.Errors.Count > 0 ? ExitCode.Usage : code;
+    }
 }
