@@ -19,7 +19,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${VHOST_TEST_CACHE:-${HOME:-/root}/.cache/vhostd-tests}
 
-bookworm_packages=(base-files qemu-system-x86 qemu-utils linux-image-amd64 busybox-static kmod coreutils util-linux mount
+bookworm_packages=(base-files qemu-system-x86 qemu-utils linux-image-amd64 busybox-static bash kmod coreutils util-linux mount
   fdisk e2fsprogs fio lsscsi sg3-utils)
 trixie_packages=(base-files qemu-system-x86/trixie-backports qemu-system-common/trixie-backports
   qemu-system-data/trixie-backports seabios/trixie-backports libblkio1 libblkio-dev gcc libc6-dev)

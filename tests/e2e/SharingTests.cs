@@ -1,0 +1,55 @@
+using Vhost.EndToEnd.Tests.Harness;
+
+namespace Vhost.EndToEnd.Tests;
+
+/// <summary>Several guests, several disks.</summary>
+public sealed class SharingTests
+{
+    [Fact]
+    public async Task Two_guests_share_one_scsi_bdev()
+    {
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            string[] sockets = [scenario.FilePath("a.sock"), scenario.FilePath("b.sock")];
+            var manifest = new ManifestBuilder()
+                .Malloc("Malloc0", 64).Shared("Malloc0")
+                .Scsi("vhost.0", sockets[0], "Malloc0").Scsi("vhost.1", sockets[1], "Malloc0");
+            await VhostdProcess.StartAsync(scenario, manifest.Build());
+            GuestVm a = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[0])] }, "guest-a");
+            GuestVm b = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[1])] }, "guest-b");
+            await a.WaitForDisksAsync(1);
+            await b.WaitForDisksAsync(1);
+            Assert.Equal(await GuestChecks.FillAsync(a, "/dev/sda", 4), await GuestChecks.Sha256Async(b, "/dev/sda", 4));
+            Assert.Equal(await GuestChecks.FillAsync(b, "/dev/sda", 4), await GuestChecks.Sha256Async(a, "/dev/sda", 4));
+            await Task.WhenAll(
+                a.CheckAsync(Fio.Verify("/dev/sda", 8, more: "--offset=8M")),
+                b.CheckAsync(Fio.Verify("/dev/sda", 8, more: "--offset=32M")));
+        });
+    }
+
+    [Fact]
+    public async Task A_guest_finds_all_256_targets_of_a_controller()
+    {
+        const int Targets = 256;
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            string socket = scenario.FilePath("scsi.sock");
+            string[] names = [.. Enumerable.Range(0, Targets).Select(i => $"Null{i}")];
+            var manifest = new ManifestBuilder();
+            for (int i = 0; i < Targets; i++)
+            {
+                manifest.Null(names[i], 16 + i);
+            }
+
+            await VhostdProcess.StartAsync(scenario, manifest.Scsi("vhost.0", socket, names).Build());
+            GuestVm vm = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(socket)] });
+            await vm.WaitForDisksAsync(Targets, TimeSpan.FromSeconds(90));
+            IReadOnlyDictionary<int, string> byTarget = await GuestChecks.ScsiDisksAsync(vm);
+            Assert.Equal(Enumerable.Range(0, Targets), byTarget.Keys.Order());
+            var sizes = (await GuestChecks.DisksAsync(vm)).ToDictionary(d => $"/dev/{d.Name}", d => d.Bytes);
+            Assert.All(byTarget, t => Assert.Equal((16L + t.Key) << 20, sizes[t.Value]));
+        });
+    }
+}
