@@ -7,6 +7,7 @@ namespace Vhost.Linux;
 public class FileDescriptor : SafeHandleMinusOneIsInvalid
 {
     private const int F_DUPFD_CLOEXEC = 1030; // linux/fcntl.h
+    private const int O_CLOEXEC = 0x80000; // asm-generic/fcntl.h
     private const int F_GETFL = 3; // asm-generic/fcntl.h
     private const int F_SETFL = 4; // asm-generic/fcntl.h
     private const int O_NONBLOCK = 0x800; // asm-generic/fcntl.h
@@ -50,6 +51,21 @@ public class FileDescriptor : SafeHandleMinusOneIsInvalid
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public FileDescriptor Duplicate() => DuplicateRaw(Raw);
 
+    /// <summary>
+    /// Makes this number refer to what <paramref name="source"/> refers to, in one step: whoever uses the number on another thread meets the former
+    /// file or the new one, never a closed or foreign one.
+    /// </summary>
+    /// <param name="source">What to refer to from now on; it stays the caller's.</param>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public void RedirectTo(FileDescriptor source)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        if (Libc.dup3(source.Raw, Raw, O_CLOEXEC) < 0)
+        {
+            throw LinuxException.Last("dup3", $"fd {source.Raw} onto {Raw}");
+        }
+    }
+
     /// <summary>Gives up ownership and returns the number; this object is closed afterwards without closing the descriptor.</summary>
     public int Detach()
     {
@@ -92,4 +108,7 @@ internal static partial class Libc
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int fcntl(int fd, int command, nint argument);
+
+    [LibraryImport(Library, SetLastError = true)]
+    internal static partial int dup3(int oldFd, int newFd, int flags);
 }
