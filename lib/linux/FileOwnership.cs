@@ -35,6 +35,18 @@ public static unsafe class FileOwnership
         }
     }
 
+    /// <summary>Sets the permission bits of a path.</summary>
+    /// <param name="path">The path; symbolic links are followed.</param>
+    /// <param name="mode">Permission bits.</param>
+    /// <exception cref="LinuxException">The kernel refuses.</exception>
+    public static void SetMode(string path, UnixFileMode mode)
+    {
+        if (Libc.chmod(path, (uint)mode) != 0)
+        {
+            throw LinuxException.Last("chmod", path);
+        }
+    }
+
     /// <summary>The id of a user; a number stands for itself.</summary>
     /// <param name="nameOrId">A name or a decimal number.</param>
     /// <returns>Null if the system has no such user.</returns>
@@ -108,6 +120,9 @@ internal static unsafe partial class Libc
 {
     [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int lchown(string path, uint userId, uint groupId);
+
+    [LibraryImport(Library, SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int chmod(string path, uint mode);
 
     [LibraryImport(Library, SetLastError = true)]
     internal static partial int fchmod(int fd, uint mode);
