@@ -1,0 +1,71 @@
+using Vhost.Abstractions;
+
+namespace Vhost.Plugins.File;
+
+/// <summary>A bdev in a file or on a host block device.</summary>
+internal sealed class FileBdev : IChannelBdev
+{
+    private readonly BackingFile _file;
+    private readonly bool _useIoUring;
+    private BdevInfo _info;
+
+    /// <summary>Creates the bdev.</summary>
+    /// <param name="name">The bdev's name.</param>
+    /// <param name="options">Valid options.</param>
+    /// <param name="file">The open file; the source owns it.</param>
+    /// <param name="useIoUring">Whether to use io_uring.</param>
+    public FileBdev(string name, FileBdevOptions options, BackingFile file, bool useIoUring)
+    {
+        Name = name;
+        _file = file;
+        _useIoUring = useIoUring;
+        var facts = file.Facts;
+        var blockSize = (uint)options.BlockSize;
+        var operations = BlockOperations.Read | BlockOperations.Flush;
+        if (!options.ReadOnly)
+        {
+            operations |= BlockOperations.Write | BlockOperations.WriteZeroes | (facts.CanDiscard ? BlockOperations.Discard : 0);
+        }
+
+        _info = new BdevInfo
+        {
+            BlockSizeBytes = blockSize,
+            BlockCount = file.GetSizeBytes() / blockSize,
+            ProductName = facts.IsBlockDevice ? "Host disk" : "File disk",
+            Operations = operations,
+            IsReadOnly = options.ReadOnly,
+            HasVolatileWriteCache = !options.ReadOnly,
+            HasForceUnitAccess = true,
+            DiscardReadsZeroes = !facts.IsBlockDevice && facts.CanPunch,
+            PhysicalBlockSizeBytes = Math.Max(blockSize, facts.PhysicalBlockSizeBytes),
+            DiscardGranularityBlocks = Math.Max(1, facts.PhysicalBlockSizeBytes / blockSize),
+            IsRotational = facts.IsRotational,
+        };
+    }
+
+    /// <inheritdoc/>
+    public string Name { get; }
+
+    /// <inheritdoc/>
+    public BdevInfo Info => Volatile.Read(ref _info);
+
+    /// <summary>Takes a new size.</summary>
+    /// <param name="sizeBytes">Size of the file, at least one block.</param>
+    /// <returns>Whether that is a change.</returns>
+    public bool Resize(ulong sizeBytes)
+    {
+        var info = Info;
+        var blockCount = sizeBytes / info.BlockSizeBytes;
+        if (blockCount == info.BlockCount)
+        {
+            return false;
+        }
+
+        Volatile.Write(ref _info, info with { BlockCount = blockCount });
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) =>
+        new FileChannel(ReactorQueues.Get(reactor, _useIoUring), _file, Info.BlockSizeBytes, completions);
+}
