@@ -1,12 +1,15 @@
+using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Linux;
 
 namespace Vhost.Plugins.File;
 
 /// <summary>A bdev in a file or on a host block device.</summary>
-internal sealed class FileBdev : IChannelBdev
+internal sealed partial class FileBdev : IChannelBdev
 {
     private readonly BackingFile _file;
-    private readonly bool _useIoUring;
+    private readonly ILogger _logger;
+    private volatile bool _useIoUring;
     private BdevInfo _info;
 
     /// <summary>Creates the bdev.</summary>
@@ -14,8 +17,10 @@ internal sealed class FileBdev : IChannelBdev
     /// <param name="options">Valid options.</param>
     /// <param name="file">The open file; the source owns it.</param>
     /// <param name="useIoUring">Whether to use io_uring.</param>
-    public FileBdev(string name, FileBdevOptions options, BackingFile file, bool useIoUring)
+    /// <param name="logger">Takes the log lines.</param>
+    public FileBdev(string name, FileBdevOptions options, BackingFile file, bool useIoUring, ILogger logger)
     {
+        _logger = logger;
         Name = name;
         _file = file;
         _useIoUring = useIoUring;
@@ -67,5 +72,27 @@ internal sealed class FileBdev : IChannelBdev
 
     /// <inheritdoc/>
     public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) =>
-        new FileChannel(ReactorQueues.Get(reactor, _useIoUring), _file, Info.BlockSizeBytes, completions);
+        new FileChannel(GetQueue(reactor), _file, Info.BlockSizeBytes, completions);
+
+    private ReactorQueue GetQueue(IReactor reactor)
+    {
+        if (_useIoUring)
+        {
+            try
+            {
+                return ReactorQueues.Get(reactor, useIoUring: true);
+            }
+            catch (LinuxException e)
+            {
+                // It was there at the start, so a limit was met. Slower is better than no disk.
+                _useIoUring = false;
+                LogNoRing(_logger, Name, reactor.Id, e.Message);
+            }
+        }
+
+        return ReactorQueues.Get(reactor, useIoUring: false);
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "bdev {Name}: reactor {Reactor} gets no io_uring, so blocking threads do the I/O, which is slower: {Reason}")]
+    private static partial void LogNoRing(ILogger logger, string name, int reactor, string reason);
 }

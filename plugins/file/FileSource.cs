@@ -23,7 +23,7 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
     {
         var useIoUring = ChooseIoUring();
         _file = new BackingFileOpener(context.Name, options, context.Logger).Open();
-        var bdev = new FileBdev(context.Name, options, _file, useIoUring);
+        var bdev = new FileBdev(context.Name, options, _file, useIoUring, context.Logger);
         context.Publisher.Publish(bdev);
         _watch = WatchAsync(bdev, _file, _stop.Token);
         return ValueTask.CompletedTask;

@@ -48,15 +48,7 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
         Reactor = reactor;
         UsesIoUring = useIoUring;
         _wake = EventFd.Create();
-        if (useIoUring)
-        {
-            const IoUringSetup Setup = IoUringSetup.SingleIssuer | IoUringSetup.DeferTaskRun | IoUringSetup.CooperativeTaskRun
-                | IoUringSetup.TaskRunFlag | IoUringSetup.SubmitAll;
-            _ring = IoUring.Create(SubmissionEntries, Setup, completionEntries: 2 * SlotCount);
-            _ring.RegisterEventFd(_wake.Raw);
-            _ring.SetEventFdEnabled(false);
-        }
-
+        _ring = useIoUring ? CreateRing(_wake) : null;
         _workerDone = (int*)NativeMemory.AlignedAlloc(CacheLineBytes, CacheLineBytes);
         _workersInside = _workerDone + 1;
         *_workerDone = None;
@@ -234,6 +226,26 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
         _bounces.Dispose();
         NativeMemory.AlignedFree(_slots);
         NativeMemory.AlignedFree(_workerDone);
+    }
+
+    private static IoUring CreateRing(EventFd wake)
+    {
+        const IoUringSetup Setup = IoUringSetup.SingleIssuer | IoUringSetup.DeferTaskRun | IoUringSetup.CooperativeTaskRun
+            | IoUringSetup.TaskRunFlag | IoUringSetup.SubmitAll;
+        IoUring? ring = null;
+        try
+        {
+            ring = IoUring.Create(SubmissionEntries, Setup, completionEntries: 2 * SlotCount);
+            ring.RegisterEventFd(wake.Raw);
+            ring.SetEventFdEnabled(false);
+            return ring;
+        }
+        catch
+        {
+            ring?.Dispose();
+            wake.Dispose();
+            throw;
+        }
     }
 
     private int ReapRing()
