@@ -1,0 +1,193 @@
+using System.ComponentModel.DataAnnotations;
+using Microsoft.Extensions.Logging;
+using Vhost.Abstractions;
+using Vhost.Testing;
+
+namespace Vhost.ContractKit;
+
+/// <summary>
+/// A source as the host would run it: validated, started, its bdevs published, its channels opened on reactors that the test turns.
+/// </summary>
+public sealed class BdevHarness : IBdevPublisher, IDisposable
+{
+    private readonly Dictionary<string, IBdev> _bdevs = [];
+    private readonly List<string> _changes = [];
+    private readonly IBdevSource _source;
+    private readonly BdevDeclaration _declaration;
+
+    public BdevHarness(IBdevFactory factory, object options, string name = "Bdev0", Func<string, IBdevPort>? getBdev = null)
+    {
+        Assert.Empty(Faults(factory, options));
+        _declaration = factory.Declare(name, options);
+        _source = factory.Create(
+            new BdevSourceContext
+            {
+                Name = name,
+                Publisher = this,
+                Memory = new NoMemory(),
+                Reactors = Reactors,
+                Logger = Log,
+                GetBdev = getBdev ?? (other => throw new InvalidOperationException($"the source did not declare that it builds on {other}")),
+            },
+            options);
+    }
+
+    /// <summary>Two reactors; both turn on the test's thread.</summary>
+    public ManualReactor[] Reactors { get; } = [new(0), new(1)];
+
+    /// <summary>What was logged.</summary>
+    public ListLogger Log { get; } = new();
+
+    /// <summary>The bdevs that are published.</summary>
+    public IReadOnlyDictionary<string, IBdev> Bdevs => _bdevs;
+
+    /// <summary>Names given to <see cref="NotifyChanged"/>.</summary>
+    public string[] Changes
+    {
+        get
+        {
+            lock (_changes)
+            {
+                return [.. _changes];
+            }
+        }
+    }
+
+    /// <summary>The only bdev.</summary>
+    public IBdev Bdev => Assert.Single(_bdevs).Value;
+
+    /// <summary>Makes a harness and starts the source.</summary>
+    public static BdevHarness Start(IBdevFactory factory, object options, string name = "Bdev0", Func<string, IBdevPort>? getBdev = null)
+    {
+        var harness = new BdevHarness(factory, options, name, getBdev);
+        try
+        {
+            harness.Start();
+            return harness;
+        }
+        catch
+        {
+            harness.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The faults that the factory and the attributes of the options find, as "path: message".</summary>
+    public static IReadOnlyList<string> Faults(IBdevFactory factory, object options)
+    {
+        var errors = new ErrorList();
+        factory.Validate(options, errors);
+        var attributes = new List<ValidationResult>();
+        Validator.TryValidateObject(options, new ValidationContext(options), attributes, validateAllProperties: true);
+        errors.Items.AddRange(attributes.Select(result => $"{string.Join(",", result.MemberNames)}: {result.ErrorMessage}"));
+        return errors.Items;
+    }
+
+    /// <summary>Starts the source. Everything stays on the test's thread, because that is the reactors' thread too.</summary>
+    public void Start() => _source.StartAsync(TestContext.Current.CancellationToken).AsTask().GetAwaiter().GetResult();
+
+    /// <summary>Opens a channel of the only bdev.</summary>
+    public BdevDriver Open(int reactor = 0, int queueDepth = 64) => new(Reactors[reactor], (IChannelBdev)Bdev, queueDepth);
+
+    public void Publish(IBdev bdev)
+    {
+        Assert.Contains(_declaration.PublishedNames, pattern => Matches(pattern, bdev.Name));
+        CheckInfo(bdev.Info);
+        if (!_bdevs.TryAdd(bdev.Name, bdev))
+        {
+            throw new InvalidOperationException($"{bdev.Name} is taken");
+        }
+    }
+
+    public ValueTask WithdrawAsync(string name, string reason)
+    {
+        _bdevs.Remove(name);
+        return ValueTask.CompletedTask;
+    }
+
+    public void NotifyChanged(string name)
+    {
+        lock (_changes)
+        {
+            CheckInfo(_bdevs[name].Info);
+            _changes.Add(name);
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (var reactor in Reactors)
+        {
+            reactor.TurnUntilIdle();
+        }
+
+        _source.DisposeAsync().AsTask().GetAwaiter().GetResult();
+        _source.DisposeAsync().AsTask().GetAwaiter().GetResult(); // must be harmless
+    }
+
+    private static bool Matches(string pattern, string name) =>
+        System.Text.RegularExpressions.Regex.IsMatch(name, "^" + System.Text.RegularExpressions.Regex.Escape(pattern).Replace("\\*", "[0-9]+", StringComparison.Ordinal) + "$");
+
+    private static void CheckInfo(BdevInfo info)
+    {
+        Assert.InRange(info.BlockSizeBytes, 512u, 65536u);
+        Assert.True(System.Numerics.BitOperations.IsPow2(info.BlockSizeBytes));
+        Assert.True(info.BlockCount >= 1);
+        Assert.True(info.BlockCount <= (ulong)long.MaxValue / info.BlockSizeBytes);
+        Assert.True(info.Operations.HasFlag(BlockOperations.Read));
+        Assert.Equal(0u, info.PhysicalBlockSizeBytes % info.BlockSizeBytes);
+        Assert.True(info.ProductName.Length <= 16 && System.Text.Ascii.IsValid(info.ProductName));
+        if (info.IsReadOnly)
+        {
+            Assert.Equal(BlockOperations.None, info.Operations & (BlockOperations.Write | BlockOperations.Discard | BlockOperations.WriteZeroes));
+        }
+    }
+
+    private sealed class ErrorList : IOptionsErrors
+    {
+        public List<string> Items { get; } = [];
+
+        public void Add(string path, string message) => Items.Add($"{path}: {message}");
+    }
+
+    private sealed class NoMemory : IMemoryRegistry, IDisposable
+    {
+        public IDisposable Register(MemoryRegion region) => this;
+
+        public IDisposable Subscribe(IMemoryObserver observer) => this;
+
+        public void Dispose()
+        {
+        }
+    }
+}
+
+/// <summary>Keeps log lines.</summary>
+public sealed class ListLogger : ILogger
+{
+    private readonly List<(LogLevel Level, string Text)> _lines = [];
+
+    public (LogLevel Level, string Text)[] Lines
+    {
+        get
+        {
+            lock (_lines)
+            {
+                return [.. _lines];
+            }
+        }
+    }
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        lock (_lines)
+        {
+            _lines.Add((logLevel, formatter(state, exception)));
+        }
+    }
+}
