@@ -2,7 +2,8 @@ namespace Vhost.Abstractions;
 
 /// <summary>
 /// A reactor's own way into a bdev. All methods are called on that reactor's thread. <see cref="IDisposable.Dispose"/> is called when no
-/// request is outstanding, or when the host gave up on those that are: completions after that are dropped.
+/// request is outstanding, or when the host gave up on those that are: completions after that are dropped, and once it has returned, neither
+/// the requests nor their data are touched any more (a device that does DMA was reset, or its queue deleted, before).
 /// </summary>
 public interface IBdevChannel : IDisposable
 {

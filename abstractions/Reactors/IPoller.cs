@@ -19,4 +19,13 @@ public interface IPoller
 
     /// <summary>Disables notifications again because the poller has become active.</summary>
     void Disarm();
+
+    /// <summary>
+    /// One of the poller's methods threw: the reactor has logged it and does not poll any more. Called once, so that the owner can
+    /// tell its front-end. The registration still has to be disposed.
+    /// </summary>
+    /// <param name="exception">What was thrown.</param>
+    void OnFaulted(Exception exception)
+    {
+    }
 }
