@@ -1,0 +1,278 @@
+using Microsoft.Extensions.Logging;
+using Vhost.Abstractions;
+
+namespace Vhost.Host.Bdevs;
+
+/// <summary>Where a port stands.</summary>
+public enum BdevPortState
+{
+    /// <summary>No bdev is there.</summary>
+    Absent,
+
+    /// <summary>A bdev is there and serves.</summary>
+    Present,
+
+    /// <summary>The bdev broke its contract: its requests fail.</summary>
+    Quarantined,
+}
+
+/// <summary>A named place for a bdev.</summary>
+internal sealed class BdevPort : IBdevPort
+{
+    private readonly Lock _lock = new();
+    private readonly ILogger _logger;
+    private readonly List<IBdevObserver> _observers = [];
+    private readonly List<PortChannel> _channels = [];
+    private readonly OperationStatistics[] _formerOperations = new OperationStatistics[7];
+    private volatile BdevAttachment? _attachment;
+    private Task _notifications = Task.CompletedTask;
+    private ulong _formerFailed;
+    private ulong _formerEmulated;
+    private ulong _formerStray;
+    private int _userFaults;
+
+    internal BdevPort(string name, ILogger logger)
+    {
+        Name = name;
+        _logger = logger;
+    }
+
+    /// <inheritdoc/>
+    public string Name { get; }
+
+    /// <inheritdoc/>
+    public BdevInfo? Info => _attachment?.Limits.PortInfo;
+
+    /// <summary>What is there now. Read once a batch.</summary>
+    internal BdevAttachment? Attachment => _attachment;
+
+    internal BdevPortState State => _attachment switch
+    {
+        null => BdevPortState.Absent,
+        { QuarantineReason: null } => BdevPortState.Present,
+        _ => BdevPortState.Quarantined,
+    };
+
+    /// <inheritdoc/>
+    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions)
+    {
+        ArgumentNullException.ThrowIfNull(reactor);
+        ArgumentNullException.ThrowIfNull(completions);
+        if (!reactor.IsCurrent)
+        {
+            throw new InvalidOperationException($"bdev {Name}: a channel is opened on the thread of its reactor");
+        }
+
+        var channel = new PortChannel(this, reactor, completions);
+        lock (_lock)
+        {
+            _channels.Add(channel);
+        }
+
+        return channel;
+    }
+
+    /// <inheritdoc/>
+    public IDisposable Subscribe(IBdevObserver observer)
+    {
+        ArgumentNullException.ThrowIfNull(observer);
+        lock (_lock)
+        {
+            _observers.Add(observer);
+        }
+
+        return new Subscription(this, observer);
+    }
+
+    /// <summary>A bdev takes the place. Nothing is there.</summary>
+    internal void Attach(BdevAttachment attachment)
+    {
+        _attachment = attachment;
+        Notify(BdevChange.Appeared);
+    }
+
+    /// <summary>The bdev's info changed.</summary>
+    /// <param name="info">The new one, checked.</param>
+    internal void Change(BdevInfo info)
+    {
+        if (_attachment is not { } attachment)
+        {
+            return;
+        }
+
+        var before = attachment.Limits.PortInfo;
+        attachment.Update(info);
+        Notify(before.BlockCount != info.BlockCount ? BdevChange.Resized : BdevChange.Changed);
+    }
+
+    /// <summary>
+    /// Takes the bdev away: new requests fail from now on; waits for those under way and gives them up at the limit.
+    /// </summary>
+    /// <param name="attachment">What is there.</param>
+    /// <param name="drainLimit">How long requests under way may take.</param>
+    internal async Task DetachAsync(BdevAttachment attachment, TimeSpan drainLimit)
+    {
+        if (ReferenceEquals(_attachment, attachment))
+        {
+            _attachment = null;
+            Notify(BdevChange.Removed);
+        }
+
+        foreach (var binding in attachment.Withdraw())
+        {
+            binding.PostSafely(binding.CloseIfOpen);
+        }
+
+        if (await IsDoneWithinAsync(attachment.AllClosed, drainLimit).ConfigureAwait(false))
+        {
+            return;
+        }
+
+        var abandoned = 0;
+        foreach (var binding in attachment.GetBindings())
+        {
+            binding.PostSafely(() => Interlocked.Add(ref abandoned, binding.Abandon(BlockStatus.NoDevice)));
+        }
+
+        var isClosed = await IsDoneWithinAsync(attachment.AllClosed, TimeSpan.FromMilliseconds(500)).ConfigureAwait(false);
+        _logger.LogError(
+            "bdev {Bdev}: {Count} requests did not complete within {Seconds:0.0} s of its withdrawal; {Outcome}. The backend or its plugin hangs",
+            Name,
+            abandoned,
+            drainLimit.TotalSeconds,
+            isClosed ? "they were failed with NoDevice, and what completes later is dropped" : "a reactor is stuck, so its channel stays open and its requests pending");
+    }
+
+    /// <summary>The user of a channel threw from its completion callback.</summary>
+    internal void ReportUserFault(Exception exception)
+    {
+        if (Interlocked.Increment(ref _userFaults) == 1)
+        {
+            _logger.LogError(
+                exception,
+                "bdev {Bdev}: its user failed while it took completions, which are lost to it; further failures are only counted. Report the fault to the author of the device type",
+                Name);
+        }
+    }
+
+    /// <summary>A channel was closed: its counts are kept.</summary>
+    internal void Forget(PortChannel channel)
+    {
+        lock (_lock)
+        {
+            if (!_channels.Remove(channel))
+            {
+                return;
+            }
+
+            Add(_formerOperations, ref channel.Counters);
+            _formerFailed += channel.Counters.Failed;
+            _formerEmulated += channel.Counters.Emulated;
+            _formerStray += channel.Counters.Stray;
+        }
+    }
+
+    internal BdevStatistics GetStatistics()
+    {
+        lock (_lock)
+        {
+            var operations = (OperationStatistics[])_formerOperations.Clone();
+            var (failed, emulated, stray, outstanding) = (_formerFailed, _formerEmulated, _formerStray, 0);
+            foreach (var channel in _channels)
+            {
+                Add(operations, ref channel.Counters);
+                failed += Volatile.Read(ref channel.Counters.Failed);
+                emulated += Volatile.Read(ref channel.Counters.Emulated);
+                stray += Volatile.Read(ref channel.Counters.Stray);
+                outstanding += Volatile.Read(ref channel.Counters.Outstanding);
+            }
+
+            return new BdevStatistics(operations, failed, emulated, stray, outstanding);
+        }
+    }
+
+    /// <summary>Completes when the observers were told of everything until now.</summary>
+    internal Task WhenNotifiedAsync()
+    {
+        lock (_lock)
+        {
+            return _notifications;
+        }
+    }
+
+    private static async Task<bool> IsDoneWithinAsync(Task task, TimeSpan limit) =>
+        ReferenceEquals(await Task.WhenAny(task, Task.Delay(limit)).ConfigureAwait(false), task);
+
+    private static void Add(OperationStatistics[] sums, ref ChannelCounters counters)
+    {
+        for (var i = 0; i < sums.Length; i++)
+        {
+            ref var operation = ref counters.Operations[i];
+            sums[i] = new OperationStatistics(
+                sums[i].Count + Volatile.Read(ref operation.Count),
+                sums[i].Bytes + Volatile.Read(ref operation.Bytes),
+                sums[i].LatencyTicks + Volatile.Read(ref operation.LatencyTicks));
+        }
+    }
+
+    /// <summary>Tells the observers, one change after the other, off the caller's thread: an observer that hangs holds up this port's observers only.</summary>
+    private void Notify(BdevChange change)
+    {
+        lock (_lock)
+        {
+            IBdevObserver[] observers = [.. _observers];
+            _notifications = _notifications.ContinueWith(
+                _ =>
+                {
+                    foreach (var observer in observers)
+                    {
+                        Tell(observer, change);
+                    }
+                },
+                CancellationToken.None,
+                TaskContinuationOptions.None,
+                TaskScheduler.Default);
+        }
+    }
+
+    private void Tell(IBdevObserver observer, BdevChange change)
+    {
+        lock (_lock)
+        {
+            if (!_observers.Contains(observer))
+            {
+                return;
+            }
+        }
+
+        try
+        {
+            observer.OnBdevChanged(this, change);
+        }
+        catch (Exception exception)
+        {
+            _logger.LogError(exception, "bdev {Bdev}: an observer failed when it was told '{Change}'", Name, change);
+        }
+    }
+
+    private void Unsubscribe(IBdevObserver observer)
+    {
+        lock (_lock)
+        {
+            _observers.Remove(observer);
+        }
+    }
+
+    private sealed class Subscription(BdevPort port, IBdevObserver observer) : IDisposable
+    {
+        private int _isDisposed;
+
+        public void Dispose()
+        {
+            if (Interlocked.Exchange(ref _isDisposed, 1) == 0)
+            {
+                port.Unsubscribe(observer);
+            }
+        }
+    }
+}
