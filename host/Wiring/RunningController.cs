@@ -1,0 +1,122 @@
+using Microsoft.Extensions.Logging;
+using Vhost.Abstractions;
+using Vhost.Host.Manifest;
+
+namespace Vhost.Host.Wiring;
+
+/// <summary>A controller: a device behind a transport, from its creation to its removal.</summary>
+internal sealed class RunningController
+{
+    private readonly HostTimes _times;
+    private readonly ILogger _logger;
+    private IVirtioDevice? _device;
+    private ITransport? _transport;
+
+    private RunningController(BoundController bound, BoundTransport boundTransport, HostTimes times, ILogger logger)
+    {
+        Bound = bound;
+        BoundTransport = boundTransport;
+        _times = times;
+        _logger = logger;
+    }
+
+    internal BoundController Bound { get; }
+
+    internal BoundTransport BoundTransport { get; }
+
+    private string DeviceText => $"controller '{Bound.Name}' ({Bound.TypeName})";
+
+    private string TransportText => $"transport '{BoundTransport.Name}' ({BoundTransport.TypeName}, {BoundTransport.Endpoint})";
+
+    /// <summary>Creates the device, then the transport, and lets front-ends in; undoes it where it fails.</summary>
+    /// <exception cref="HostStartException">It failed; nothing of it is left.</exception>
+    internal static async Task<RunningController> StartAsync(HostParts parts, BoundController bound, BoundTransport transport, CancellationToken cancellationToken)
+    {
+        var running = new RunningController(bound, transport, parts.Times, parts.Loggers.CreateLogger("vhostd.wiring"));
+        var what = running.DeviceText;
+        try
+        {
+            var reactors = parts.SelectReactors(bound.CpuIndexes);
+            await BoundedCall.RunAsync(
+                $"{what}: create",
+                parts.Times.Start,
+                parts.Times.Grace,
+                _ =>
+                {
+                    var context = new DeviceContext
+                    {
+                        Name = bound.Name,
+                        Reactors = reactors,
+                        GetBdev = parts.Bdevs.GetPort,
+                        Logger = parts.Loggers.CreateLogger($"vhostd.controller.{bound.Name}"),
+                    };
+                    running._device = bound.Factory.Create(context, bound.Options) ?? throw new InvalidOperationException("its factory returned nothing");
+                    return ValueTask.CompletedTask;
+                },
+                cancellationToken).ConfigureAwait(false);
+            what = running.TransportText;
+            await BoundedCall.RunAsync(
+                $"{what}: start",
+                parts.Times.Start,
+                parts.Times.Grace,
+                async token =>
+                {
+                    var context = new TransportContext
+                    {
+                        Name = transport.Name,
+                        Memory = parts.Memory,
+                        Logger = parts.Loggers.CreateLogger($"vhostd.transport.{transport.Name}"),
+                        DrainTimeout = parts.Times.Drain,
+                    };
+                    running._transport = transport.Factory.Create(context, transport.Options) ?? throw new InvalidOperationException("its factory returned nothing");
+                    await running._transport.StartAsync(running._device!, token).ConfigureAwait(false);
+                },
+                cancellationToken).ConfigureAwait(false);
+            return running;
+        }
+        catch (Exception exception)
+        {
+            await running.DisposePartsAsync().ConfigureAwait(false);
+            throw new HostStartException($"{what} failed to start: {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Ends the session and disposes transport and device. Bounded; never throws.</summary>
+    internal async Task StopAsync()
+    {
+        if (_transport is { } transport)
+        {
+            await BoundedCall.TryAsync(_logger, $"{TransportText}: stop", _times.TransportStop, _times.Grace, transport.StopAsync).ConfigureAwait(false);
+        }
+
+        await DisposePartsAsync().ConfigureAwait(false);
+    }
+
+    internal ControllerStatus GetStatus()
+    {
+        string state;
+        try
+        {
+            state = _transport?.Status ?? "stopped";
+        }
+        catch (Exception exception)
+        {
+            state = $"unknown: {exception.Message}";
+        }
+
+        return new ControllerStatus(Bound.Name, Bound.TypeName, BoundTransport.Name, BoundTransport.TypeName, BoundTransport.Endpoint, state, Bound.BdevReferences);
+    }
+
+    private async Task DisposePartsAsync()
+    {
+        if (Interlocked.Exchange(ref _transport, null) is { } transport)
+        {
+            await BoundedCall.TryAsync(_logger, $"{TransportText}: dispose", _times.Dispose, _times.Grace, _ => transport.DisposeAsync()).ConfigureAwait(false);
+        }
+
+        if (Interlocked.Exchange(ref _device, null) is { } device)
+        {
+            await BoundedCall.TryAsync(_logger, $"{DeviceText}: dispose", _times.Dispose, _times.Grace, _ => device.DisposeAsync()).ConfigureAwait(false);
+        }
+    }
+}
