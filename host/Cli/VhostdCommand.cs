@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Vhost.Host.Wiring;
 
 namespace Vhost.Host.Cli;
 
@@ -28,6 +29,7 @@ public static class VhostdCommand
     {
         var root = new RootCommand(Description)
         {
+            RunCommand.Create(static (manifest, loggers) => new ManifestServer(manifest, loggers)),
             ValidateCommand.Create(),
             SchemaCommand.Create(),
             PluginsCommand.Create(),

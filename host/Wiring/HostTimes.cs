@@ -6,18 +6,18 @@ public sealed record HostTimes
     /// <summary>The start of one bdev source or transport.</summary>
     public TimeSpan Start { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How long a session that ends waits for requests under way.</summary>
-    public TimeSpan Drain { get; init; } = TimeSpan.FromSeconds(1);
+    /// <summary>How long a session that ends, or whose memory changes, waits for requests under way; a stop of the whole host may cut it short.</summary>
+    public TimeSpan Drain { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>The stop of one transport: the drain and what is around it.</summary>
+    /// <summary>The stop of one transport.</summary>
     public TimeSpan TransportStop { get; init; } = TimeSpan.FromSeconds(1.5);
 
     /// <summary>Disposing a part.</summary>
-    public TimeSpan Dispose { get; init; } = TimeSpan.FromMilliseconds(500);
+    public TimeSpan Dispose { get; init; } = TimeSpan.FromMilliseconds(300);
 
     /// <summary>How long a cancelled call may take to return.</summary>
-    public TimeSpan Grace { get; init; } = TimeSpan.FromMilliseconds(250);
+    public TimeSpan Grace { get; init; } = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>The whole stop of the host.</summary>
-    public TimeSpan Stop { get; init; } = TimeSpan.FromSeconds(4.5);
+    /// <summary>The whole stop of the host. The process promises 5 s, and needs some of it to end.</summary>
+    public TimeSpan Stop { get; init; } = TimeSpan.FromSeconds(3.8);
 }
