@@ -144,6 +144,25 @@ public abstract unsafe partial class Virtqueue : IPoller
     }
 
     /// <summary>
+    /// Gives a request back without an answer, because it has no place for one, and breaks the queue: the driver would wait for ever, or take
+    /// stale memory for a success.
+    /// </summary>
+    /// <param name="request">A request under way.</param>
+    /// <param name="reason">What is wrong with it, for the log.</param>
+    public void Reject(VirtioRequest* request, string reason)
+    {
+        if (request->State != VirtioRequestState.UnderWay)
+        {
+            _droppedCount++;
+            return;
+        }
+
+        Break(reason);
+        Release(request);
+        FinishIfDone();
+    }
+
+    /// <summary>
     /// Takes no requests from the ring until <see cref="Resume"/>: for a queue whose buffers are used when something happens. Its requests are then
     /// taken one by one by <see cref="TryTake"/>. Kicks of the driver are not asked for in the meantime.
     /// </summary>
