@@ -1,0 +1,95 @@
+namespace Vhost.Scsi;
+
+/// <summary>Additional sense code (high byte) and qualifier (low byte) (SPC-4, section 4.5.6 and annex F).</summary>
+public enum AdditionalSense : ushort
+{
+    /// <summary>NO ADDITIONAL SENSE INFORMATION.</summary>
+    None = 0x0000,
+
+    /// <summary>LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED: it was stopped.</summary>
+    InitializingCommandRequired = 0x0402,
+
+    /// <summary>LOGICAL UNIT COMMUNICATION TIME-OUT.</summary>
+    CommunicationTimeOut = 0x0801,
+
+    /// <summary>WRITE ERROR.</summary>
+    WriteError = 0x0C00,
+
+    /// <summary>UNRECOVERED READ ERROR.</summary>
+    UnrecoveredReadError = 0x1100,
+
+    /// <summary>PARAMETER LIST LENGTH ERROR.</summary>
+    ParameterListLengthError = 0x1A00,
+
+    /// <summary>MISCOMPARE DURING VERIFY OPERATION.</summary>
+    MiscompareDuringVerify = 0x1D00,
+
+    /// <summary>INVALID COMMAND OPERATION CODE.</summary>
+    InvalidOperationCode = 0x2000,
+
+    /// <summary>LOGICAL BLOCK ADDRESS OUT OF RANGE.</summary>
+    LbaOutOfRange = 0x2100,
+
+    /// <summary>INVALID FIELD IN CDB.</summary>
+    InvalidFieldInCdb = 0x2400,
+
+    /// <summary>LOGICAL UNIT NOT SUPPORTED.</summary>
+    LogicalUnitNotSupported = 0x2500,
+
+    /// <summary>INVALID FIELD IN PARAMETER LIST.</summary>
+    InvalidFieldInParameterList = 0x2600,
+
+    /// <summary>PARAMETER VALUE INVALID.</summary>
+    ParameterValueInvalid = 0x2602,
+
+    /// <summary>INVALID RELEASE OF PERSISTENT RESERVATION.</summary>
+    InvalidReleaseOfPersistentReservation = 0x2604,
+
+    /// <summary>WRITE PROTECTED.</summary>
+    WriteProtected = 0x2700,
+
+    /// <summary>LOGICAL UNIT SOFTWARE WRITE PROTECTED.</summary>
+    SoftwareWriteProtected = 0x2702,
+
+    /// <summary>SPACE ALLOCATION FAILED WRITE PROTECT.</summary>
+    SpaceAllocationFailed = 0x2707,
+
+    /// <summary>POWER ON, RESET, OR BUS DEVICE RESET OCCURRED.</summary>
+    PowerOnOrReset = 0x2900,
+
+    /// <summary>BUS DEVICE RESET FUNCTION OCCURRED: a logical unit reset.</summary>
+    BusDeviceReset = 0x2903,
+
+    /// <summary>I_T NEXUS LOSS OCCURRED.</summary>
+    NexusLoss = 0x2907,
+
+    /// <summary>MODE PARAMETERS CHANGED.</summary>
+    ModeParametersChanged = 0x2A01,
+
+    /// <summary>RESERVATIONS PREEMPTED.</summary>
+    ReservationsPreempted = 0x2A03,
+
+    /// <summary>RESERVATIONS RELEASED.</summary>
+    ReservationsReleased = 0x2A04,
+
+    /// <summary>REGISTRATIONS PREEMPTED.</summary>
+    RegistrationsPreempted = 0x2A05,
+
+    /// <summary>CAPACITY DATA HAS CHANGED.</summary>
+    CapacityChanged = 0x2A09,
+
+    /// <summary>SAVING PARAMETERS NOT SUPPORTED.</summary>
+    SavingParametersNotSupported = 0x3900,
+
+    /// <summary>INQUIRY DATA HAS CHANGED.</summary>
+    InquiryDataChanged = 0x3F03,
+
+    /// <summary>REPORTED LUNS DATA HAS CHANGED.</summary>
+    ReportedLunsChanged = 0x3F0E,
+
+    /// <summary>INTERNAL TARGET FAILURE.</summary>
+    InternalTargetFailure = 0x4400,
+
+    /// <summary>INSUFFICIENT REGISTRATION RESOURCES.</summary>
+    InsufficientRegistrationResources = 0x5504,
+}

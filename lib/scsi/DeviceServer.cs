@@ -1,0 +1,276 @@
+using System.Runtime.Intrinsics;
+using Vhost.Abstractions;
+
+namespace Vhost.Scsi;
+
+/// <summary>
+/// Executes SCSI commands (SAM-5, SPC-4, SBC-3). It parses a CDB and either answers from the state of the logical unit or builds a block request
+/// that the caller submits, so that the caller decides on batches. One instance belongs to one reactor and serves any number of nexuses; READ and
+/// WRITE allocate nothing and take no lock.
+/// </summary>
+// SAFETY (all unsafe code here): tasks lie in native memory of the caller and stay there until they are done; their buffers are valid memory of the
+// lengths that the task states.
+public sealed unsafe class DeviceServer : IDisposable
+{
+    private const byte ForceUnitAccessBit = 0x08;
+
+    private readonly byte[] _buffer = new byte[8192];
+
+    internal ScratchPool Scratch { get; } = new();
+
+    /// <summary>Starts a command.</summary>
+    /// <param name="nexus">The logical unit that it is for, as its initiator sees it.</param>
+    /// <param name="task">CDB and buffers. It must not change until it is done, except by <see cref="ScsiTask.IsAborted"/>.</param>
+    /// <returns>What to do next.</returns>
+    public ScsiAction Begin(ItlNexus nexus, ScsiTask* task)
+    {
+        Prepare(task);
+        var state = nexus.Unit.State;
+        var command = CommandTable.Find(task->Cdb[0], task->Cdb[1]);
+        if (state is not null && nexus.Gate == 0 && !state.IsStopped && HasOnlyAllowedBits(command, task) && task->CdbLengthBytes >= command.LengthBytes)
+        {
+            task->UsesDescriptorSense = state.Mode.UsesDescriptorSense;
+            if (command.Kind == CommandKind.Read)
+            {
+                return BeginRead(state, command, task);
+            }
+
+            if (command.Kind == CommandKind.Write && state.AllowsWrites)
+            {
+                return BeginWrite(state, command, task);
+            }
+        }
+
+        return Finish(task, BeginOther(nexus, state, command, task));
+    }
+
+    /// <summary>Starts a command for a logical unit number that no unit has (SPC-4, section 4.2; SAM-5, section 4.12).</summary>
+    /// <param name="target">The target.</param>
+    /// <param name="task">CDB and buffers.</param>
+    /// <returns>Always <see cref="ScsiAction.Done"/>.</returns>
+    public ScsiAction BeginUnattached(ScsiTarget target, ScsiTask* task)
+    {
+        Prepare(task);
+        var command = CommandTable.Find(task->Cdb[0], task->Cdb[1]);
+        return Finish(task, UnattachedUnit.Execute(target, command, task, _buffer));
+    }
+
+    /// <summary>Starts a command for the REPORT LUNS well-known logical unit (SPC-4, section 8.2).</summary>
+    /// <param name="target">The target.</param>
+    /// <param name="task">CDB and buffers.</param>
+    /// <returns>Always <see cref="ScsiAction.Done"/>.</returns>
+    public ScsiAction BeginReportLunsUnit(ScsiTarget target, ScsiTask* task)
+    {
+        Prepare(task);
+        var command = CommandTable.Find(task->Cdb[0], task->Cdb[1]);
+        return Finish(task, WellKnownUnit.Execute(target, command, task, _buffer));
+    }
+
+    /// <summary>Goes on with a task whose block request is completed.</summary>
+    /// <param name="nexus">The nexus that it was begun for.</param>
+    /// <param name="task">The task, with the request's status.</param>
+    /// <returns>What to do next.</returns>
+    public ScsiAction Continue(ItlNexus nexus, ScsiTask* task)
+        => task->Continuation == Continuation.None && task->Block.Status == BlockStatus.Success && task->Scratch == null
+            ? ScsiAction.Done
+            : Finish(task, ContinueOther(nexus, task));
+
+    /// <summary>Frees what is not under way; memory of a task that is still under way is freed when that task is done.</summary>
+    public void Dispose() => Scratch.Dispose();
+
+    private static void Prepare(ScsiTask* task)
+    {
+        task->IsAborted = false;
+        task->Response = ServiceResponse.Complete;
+        task->Status = ScsiStatus.Good;
+        task->SenseLengthBytes = 0;
+        task->UsesDescriptorSense = false;
+        task->Continuation = Continuation.None;
+        task->TransferredBytes = 0;
+        task->Scratch = null;
+    }
+
+    private static bool HasOnlyAllowedBits(CommandDescriptor command, ScsiTask* task)
+        => (Vector128.Load((byte*)&task->Cdb) & command.ForbiddenBits) == Vector128<byte>.Zero;
+
+    private static ScsiAction BeginRead(LogicalUnitState state, CommandDescriptor command, ScsiTask* task)
+    {
+        var cdb = ScsiTask.CdbOf(task);
+        var range = BlockRange.Decode(cdb, command.LengthBytes);
+        if (!Transfers.CheckRange(state, command, task, range) || range.Count == 0)
+        {
+            return ScsiAction.Done;
+        }
+
+        if (!Transfers.UseDataIn(task, range.Count << state.BlockShift))
+        {
+            return ScsiAction.Done;
+        }
+
+        if (command.LengthBytes != 6 && (cdb[1] & ForceUnitAccessBit) != 0 && state.Info.HasVolatileWriteCache && state.CanFlush)
+        {
+            // What the cache holds and the medium does not is written to the medium first (SBC-3, section 5.11).
+            task->Cursor = range.Lba;
+            task->Remaining = range.Count;
+            return Transfers.Flush(task, Continuation.ReadAfterFlush);
+        }
+
+        Transfers.SetRequest(task, BlockOperation.Read, BlockRequestFlags.None, range.Lba, range.Count);
+        task->Block.Segments = task->DataIn;
+        task->Block.SegmentCount = task->DataInCount;
+        return ScsiAction.Submit;
+    }
+
+    private static ScsiAction BeginWrite(LogicalUnitState state, CommandDescriptor command, ScsiTask* task)
+    {
+        var cdb = ScsiTask.CdbOf(task);
+        var range = BlockRange.Decode(cdb, command.LengthBytes);
+        if (!Transfers.CheckRange(state, command, task, range) || range.Count == 0)
+        {
+            return ScsiAction.Done;
+        }
+
+        if (!Transfers.UseDataOut(task, range.Count << state.BlockShift))
+        {
+            return ScsiAction.Done;
+        }
+
+        var flags = state.WriteFlags;
+        if (command.LengthBytes != 6 && (cdb[1] & ForceUnitAccessBit) != 0)
+        {
+            flags |= BlockRequestFlags.ForceUnitAccess;
+        }
+
+        Transfers.SetRequest(task, BlockOperation.Write, flags, range.Lba, range.Count);
+        task->Block.Segments = task->DataOut;
+        task->Block.SegmentCount = task->DataOutCount;
+        return ScsiAction.Submit;
+    }
+
+    private ScsiAction BeginOther(ItlNexus nexus, LogicalUnitState? state, CommandDescriptor command, ScsiTask* task)
+    {
+        if (state is null)
+        {
+            return UnattachedUnit.Execute(nexus.Target, command, task, _buffer);
+        }
+
+        task->UsesDescriptorSense = state.Mode.UsesDescriptorSense;
+        if (!CommandChecks.Pass(nexus, state, command, task))
+        {
+            return ScsiAction.Done;
+        }
+
+        switch (command.Kind)
+        {
+            case CommandKind.Read:
+                return BeginRead(state, command, task);
+            case CommandKind.Write:
+                return BeginWrite(state, command, task);
+            case CommandKind.TestUnitReady:
+                return TaskResult.Good(task);
+            case CommandKind.RequestSense:
+                return RequestSense.Execute(nexus, state, task);
+            case CommandKind.Inquiry:
+                return Inquiry.Execute(nexus, state, task, _buffer);
+            case CommandKind.ReportLuns:
+                return ReportLuns.Execute(nexus.Target, task, _buffer);
+            case CommandKind.ReadCapacity10:
+                return ReadCapacity.Execute10(state, task);
+            case CommandKind.ReadCapacity16:
+                return ReadCapacity.Execute16(state, task);
+            case CommandKind.GetLbaStatus:
+                return GetLbaStatus.Execute(state, task);
+            case CommandKind.SynchronizeCache:
+                return SynchronizeCache.Begin(state, command, task);
+            case CommandKind.PreFetch:
+                return Transfers.PreFetch(state, command, task);
+            case CommandKind.Unmap:
+                return Unmap.Begin(this, state, task);
+            case CommandKind.WriteSame:
+                return WriteSame.Begin(this, state, command, task);
+            case CommandKind.Verify:
+                return Verify.Begin(this, state, command, task);
+            case CommandKind.WriteAndVerify:
+                return Verify.BeginWriteAndVerify(state, command, task);
+            case CommandKind.CompareAndWrite:
+                return CompareAndWrite.Begin(state, task);
+            case CommandKind.OrWrite:
+                return OrWrite.Begin(this, state, command, task);
+            case CommandKind.ModeSense:
+                return ModeSense.Execute(state, command, task, _buffer);
+            case CommandKind.ModeSelect:
+                return ModeSelect.Begin(nexus, state, command, task, _buffer);
+            case CommandKind.LogSense:
+                return LogSense.Execute(task, _buffer);
+            case CommandKind.StartStopUnit:
+                return StartStopUnit.Begin(nexus, state, task);
+            case CommandKind.SendDiagnostic:
+                return SendDiagnostic.Execute(task);
+            case CommandKind.ReportSupportedOperationCodes:
+                return SupportedOperations.Execute(state, task, _buffer);
+            case CommandKind.ReportSupportedTaskManagementFunctions:
+                return SupportedOperations.ExecuteTaskManagement(task);
+            case CommandKind.Reserve:
+                return nexus.Unit.Reservations.Reserve6(nexus, task);
+            case CommandKind.Release:
+                return nexus.Unit.Reservations.Release6(nexus, task);
+            default:
+                return TaskResult.Check(task, SenseKey.IllegalRequest, AdditionalSense.InvalidOperationCode);
+        }
+    }
+
+    private ScsiAction ContinueOther(ItlNexus nexus, ScsiTask* task)
+    {
+        var state = nexus.Unit.State;
+        if (task->Continuation == Continuation.OrWriteWrite && task->Block.Status == BlockStatus.Miscompare && !task->IsAborted && state is not null)
+        {
+            return OrWrite.Retry(state, task);
+        }
+
+        if (task->Block.Status != BlockStatus.Success)
+        {
+            return TaskResult.BlockFailure(task);
+        }
+
+        if (task->Continuation == Continuation.None)
+        {
+            return ScsiAction.Done;
+        }
+
+        if (task->IsAborted)
+        {
+            return TaskResult.Respond(task, ServiceResponse.Aborted);
+        }
+
+        if (state is null)
+        {
+            return TaskResult.Check(task, SenseKey.IllegalRequest, AdditionalSense.LogicalUnitNotSupported);
+        }
+
+        return task->Continuation switch
+        {
+            Continuation.ReadAfterFlush => Transfers.ReadAfterFlush(task),
+            Continuation.Unmap => Unmap.Next(task),
+            Continuation.WriteSame => WriteSame.Next(state, task),
+            Continuation.VerifyMedium => Verify.NextMedium(state, task),
+            Continuation.VerifySame => Verify.NextSame(state, task),
+            Continuation.VerifyWritten => Verify.Written(this, state, task),
+            Continuation.ModeSelect => ModeSelect.Apply(nexus, task),
+            Continuation.OrWriteRead => OrWrite.Write(state, task),
+            Continuation.OrWriteWrite => OrWrite.Next(state, task),
+            Continuation.Stop => StartStopUnit.Stop(nexus, task),
+            _ => TaskResult.Check(task, SenseKey.HardwareError, AdditionalSense.InternalTargetFailure),
+        };
+    }
+
+    private ScsiAction Finish(ScsiTask* task, ScsiAction action)
+    {
+        if (action == ScsiAction.Done && task->Scratch != null)
+        {
+            Scratch.Return(task->Scratch);
+            task->Scratch = null;
+        }
+
+        return action;
+    }
+}

@@ -1,0 +1,83 @@
+using System.Numerics;
+
+namespace Vhost.Scsi;
+
+/// <summary>
+/// An I_T_L nexus: one initiator's view of one logical unit through one target port. It lives as long as the logical unit is attached to the
+/// target; sessions of the initiator come and go meanwhile.
+/// </summary>
+public sealed class ItlNexus
+{
+    // Unit attentions and conflicts in one word, so that the data path looks at one. Any thread changes it, atomically.
+    private int _gate;
+
+    internal ItlNexus(ScsiTarget target, ushort lun, LogicalUnit unit, ILogicalUnitListener? listener)
+    {
+        Target = target;
+        Lun = lun;
+        Unit = unit;
+        Listener = listener;
+    }
+
+    /// <summary>The target.</summary>
+    public ScsiTarget Target { get; }
+
+    /// <summary>The logical unit number: 0 to 16383.</summary>
+    public ushort Lun { get; }
+
+    /// <summary>The logical unit.</summary>
+    public LogicalUnit Unit { get; }
+
+    internal ILogicalUnitListener? Listener { get; }
+
+    /// <summary>Not 0 when a command must take the careful path.</summary>
+    internal int Gate => Volatile.Read(ref _gate);
+
+    internal Conflicts Conflicts => (Conflicts)Gate & Conflicts.All;
+
+    internal bool HasUnitAttention => (Gate & (int)UnitAttentions.All) != 0;
+
+    internal void Establish(UnitAttentions conditions) => Interlocked.Or(ref _gate, (int)conditions);
+
+    internal void Clear(UnitAttentions conditions) => Interlocked.And(ref _gate, ~(int)conditions);
+
+    internal void SetConflicts(Conflicts conflicts)
+    {
+        Interlocked.Or(ref _gate, (int)conflicts);
+        Interlocked.And(ref _gate, (int)conflicts | ~(int)Conflicts.All);
+    }
+
+    /// <summary>Takes the first unit attention, so that no other command reports it.</summary>
+    /// <returns>None if there is nothing to report.</returns>
+    internal UnitAttentions TakeUnitAttention()
+    {
+        while (true)
+        {
+            var pending = Gate & (int)UnitAttentions.All;
+            if (pending == 0)
+            {
+                return UnitAttentions.None;
+            }
+
+            var first = 1 << BitOperations.TrailingZeroCount(pending);
+            if ((Interlocked.And(ref _gate, ~first) & first) != 0)
+            {
+                return (UnitAttentions)first;
+            }
+        }
+    }
+
+    internal static AdditionalSense Describe(UnitAttentions condition) => condition switch
+    {
+        UnitAttentions.BusDeviceReset => AdditionalSense.BusDeviceReset,
+        UnitAttentions.NexusLoss => AdditionalSense.NexusLoss,
+        UnitAttentions.ReportedLunsChanged => AdditionalSense.ReportedLunsChanged,
+        UnitAttentions.InquiryDataChanged => AdditionalSense.InquiryDataChanged,
+        UnitAttentions.CapacityChanged => AdditionalSense.CapacityChanged,
+        UnitAttentions.ModeParametersChanged => AdditionalSense.ModeParametersChanged,
+        UnitAttentions.ReservationsPreempted => AdditionalSense.ReservationsPreempted,
+        UnitAttentions.ReservationsReleased => AdditionalSense.ReservationsReleased,
+        UnitAttentions.RegistrationsPreempted => AdditionalSense.RegistrationsPreempted,
+        _ => AdditionalSense.PowerOnOrReset,
+    };
+}

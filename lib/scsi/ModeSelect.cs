@@ -1,0 +1,181 @@
+using System.Buffers.Binary;
+using System.Numerics;
+
+namespace Vhost.Scsi;
+
+/// <summary>MODE SELECT (6) and (10) (SPC-4, sections 6.11 and 6.12). All pages are checked before any is applied.</summary>
+internal static unsafe class ModeSelect
+{
+    private const byte PageFormatBit = 0x10;
+    private const byte SavePagesBit = 0x01;
+    private const int MaxListLengthBytes = 4096;
+
+    public static ScsiAction Begin(ItlNexus nexus, LogicalUnitState state, CommandDescriptor command, ScsiTask* task, byte[] buffer)
+    {
+        var cdb = ScsiTask.CdbOf(task);
+        if ((cdb[1] & SavePagesBit) != 0)
+        {
+            return TaskResult.InvalidCdb(task, 1, 0);
+        }
+
+        if ((cdb[1] & PageFormatBit) == 0)
+        {
+            return TaskResult.InvalidCdb(task, 1, 4);
+        }
+
+        var isLong = command.LengthBytes == 10;
+        int listLength = isLong ? BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]) : cdb[4];
+        if (listLength == 0)
+        {
+            return TaskResult.Good(task);
+        }
+
+        var headerLength = isLong ? 8 : 4;
+        if (listLength < headerLength || listLength > MaxListLengthBytes)
+        {
+            return TaskResult.ParameterListLengthError(task);
+        }
+
+        var list = buffer.AsSpan(0, listLength);
+        if (!Transfers.FetchParameters(task, list))
+        {
+            return ScsiAction.Done;
+        }
+
+        var mode = state.Mode;
+        if (!ParseHeader(state, isLong, list, task, out var position) || !ParsePages(state, list, position, task, ref mode))
+        {
+            return ScsiAction.Done;
+        }
+
+        TaskResult.Good(task, (ulong)listLength);
+        task->Cursor = Pack(mode);
+        if (state.IsWriteCacheEnabled && mode.IsWriteCacheDisabled && state.CanFlush)
+        {
+            // From now on a completed write is on the medium; so must be those that were completed before.
+            return Transfers.Flush(task, Continuation.ModeSelect);
+        }
+
+        nexus.Unit.SetMode(nexus, mode);
+        return ScsiAction.Done;
+    }
+
+    /// <summary>The cache is flushed: applies the parameters.</summary>
+    public static ScsiAction Apply(ItlNexus nexus, ScsiTask* task)
+    {
+        nexus.Unit.SetMode(nexus, Unpack(task->Cursor));
+        return ScsiAction.Done;
+    }
+
+    private static bool ParseHeader(LogicalUnitState state, bool isLong, ReadOnlySpan<byte> list, ScsiTask* task, out int position)
+    {
+        position = isLong ? 8 : 4;
+        var mediumTypeField = isLong ? 2 : 1;
+        if (list[mediumTypeField] != 0)
+        {
+            TaskResult.InvalidParameter(task, mediumTypeField);
+            return false;
+        }
+
+        var longLba = isLong && (list[4] & 0x01) != 0;
+        int descriptorLength = isLong ? BinaryPrimitives.ReadUInt16BigEndian(list[6..]) : list[3];
+        if (descriptorLength == 0)
+        {
+            return true;
+        }
+
+        if (descriptorLength != (longLba ? 16 : 8))
+        {
+            TaskResult.InvalidParameter(task, isLong ? 6 : 3);
+            return false;
+        }
+
+        if (list.Length - position < descriptorLength)
+        {
+            TaskResult.ParameterListLengthError(task);
+            return false;
+        }
+
+        // The size of the medium and of its blocks cannot be changed (SBC-3, section 6.5.2).
+        var descriptor = list.Slice(position, descriptorLength);
+        var blockCount = longLba ? BinaryPrimitives.ReadUInt64BigEndian(descriptor) : BinaryPrimitives.ReadUInt32BigEndian(descriptor);
+        var blockSize = longLba ? BinaryPrimitives.ReadUInt32BigEndian(descriptor[12..]) : BinaryPrimitives.ReadUInt32BigEndian(descriptor[4..]) & 0xFFFFFF;
+        var unknownCount = longLba ? ulong.MaxValue : uint.MaxValue;
+        if (blockCount != 0 && blockCount != unknownCount && blockCount != state.BlockCount)
+        {
+            TaskResult.InvalidParameter(task, position);
+            return false;
+        }
+
+        if (blockSize != state.BlockSizeBytes)
+        {
+            TaskResult.InvalidParameter(task, position + (longLba ? 12 : 5));
+            return false;
+        }
+
+        position += descriptorLength;
+        return true;
+    }
+
+    private static bool ParsePages(LogicalUnitState state, ReadOnlySpan<byte> list, int position, ScsiTask* task, ref ModeParameters mode)
+    {
+        Span<byte> current = stackalloc byte[32];
+        Span<byte> changeable = stackalloc byte[32];
+        while (position < list.Length)
+        {
+            var page = list[position..];
+            if (page.Length < 2)
+            {
+                TaskResult.ParameterListLengthError(task);
+                return false;
+            }
+
+            var length = (page[0] & 0x40) != 0 ? 0 : ModePages.Write(current, (byte)(page[0] & 0x3F), ModePageValues.Current, state);
+            if (length == 0)
+            {
+                TaskResult.InvalidParameter(task, position, 6);
+                return false;
+            }
+
+            if (page[1] != length - 2)
+            {
+                TaskResult.InvalidParameter(task, position + 1);
+                return false;
+            }
+
+            if (page.Length < length)
+            {
+                TaskResult.ParameterListLengthError(task);
+                return false;
+            }
+
+            ModePages.Write(changeable, current[0], ModePageValues.Changeable, state);
+            for (var i = 2; i < length; i++)
+            {
+                var wrong = (page[i] ^ current[i]) & ~changeable[i];
+                if (wrong != 0)
+                {
+                    TaskResult.InvalidParameter(task, position + i, BitOperations.Log2((uint)wrong));
+                    return false;
+                }
+            }
+
+            // The PS bit is reserved here and says nothing.
+            page[..length].CopyTo(current);
+            current[0] &= 0x3F;
+            if (current[0] != ModePages.Caching || state.Info.HasVolatileWriteCache)
+            {
+                mode = ModePages.Apply(current[..length], mode);
+            }
+
+            position += length;
+        }
+
+        return true;
+    }
+
+    private static ulong Pack(ModeParameters mode)
+        => (mode.IsWriteCacheDisabled ? 1UL : 0) | (mode.UsesDescriptorSense ? 2UL : 0) | (mode.IsSoftwareWriteProtected ? 4UL : 0);
+
+    private static ModeParameters Unpack(ulong bits) => new((bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0);
+}

@@ -1,0 +1,13 @@
+namespace Vhost.Scsi;
+
+/// <summary>What the caller of a device server does next with a task.</summary>
+public enum ScsiAction
+{
+    /// <summary>The command is done: its response, status, sense data and transferred length are set.</summary>
+    Done,
+
+    /// <summary>
+    /// Submit <see cref="ScsiTask.Block"/> on the logical unit's channel; when it is completed, call <see cref="DeviceServer.Continue"/>.
+    /// </summary>
+    Submit,
+}
