@@ -75,6 +75,13 @@ public sealed unsafe class DeviceServer : IDisposable
             ? ScsiAction.Done
             : Finish(task, ContinueOther(nexus, task));
 
+    /// <summary>
+    /// Gives a task up whose block request came back after the transport let go of the initiator's memory: frees what the task holds and touches none of
+    /// its buffers.
+    /// </summary>
+    /// <param name="task">A task whose block request is completed.</param>
+    public void Abandon(ScsiTask* task) => Finish(task, ScsiAction.Done);
+
     /// <summary>Frees what is not under way; memory of a task that is still under way is freed when that task is done.</summary>
     public void Dispose() => Scratch.Dispose();
 

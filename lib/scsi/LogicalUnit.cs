@@ -125,8 +125,11 @@ public sealed class LogicalUnit : IBdevObserver
         }
     }
 
-    /// <summary>A logical unit reset (SAM-5, section 6.3.3): volatile settings return to their defaults, and every nexus is told.</summary>
-    internal void Reset()
+    /// <summary>
+    /// LOGICAL UNIT RESET (SAM-5, section 6.3.3): volatile settings return to their defaults, and every nexus is told by a unit attention. The
+    /// caller has aborted its initiator's tasks; those of others complete. Any thread.
+    /// </summary>
+    public void Reset()
     {
         lock (_lock)
         {

@@ -74,6 +74,23 @@ public sealed class ScsiTarget : IDisposable
         return (uint)lun < (uint)nexuses.Length ? nexuses[lun] : null;
     }
 
+    /// <summary>Whether any logical unit has a bdev now. Any thread.</summary>
+    public bool HasPresentUnit
+    {
+        get
+        {
+            foreach (var nexus in Volatile.Read(ref _nexuses))
+            {
+                if (nexus is { Unit.IsPresent: true })
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
     /// <summary>The initiator was reset or replaced: as after power on, for it alone. Any thread.</summary>
     public void OnPowerOn() => LoseNexus(UnitAttentions.PowerOn);
 

@@ -67,8 +67,8 @@ internal static unsafe class SupportedOperations
         // ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, QUERY TASK.
         data[0] = 0x80 | 0x40 | 0x10 | 0x08 | 0x04;
 
-        // QUERY ASYNCHRONOUS EVENT, QUERY TASK SET, I_T NEXUS RESET.
-        data[1] = 0x04 | 0x02 | 0x01;
+        // QUERY TASK SET, I_T NEXUS RESET. There is no transport that carries QUERY ASYNCHRONOUS EVENT.
+        data[1] = 0x02 | 0x01;
         if (isExtended)
         {
             data[3] = 0x0C;

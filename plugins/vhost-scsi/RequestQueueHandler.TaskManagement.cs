@@ -1,0 +1,100 @@
+using Vhost.Virtio;
+
+namespace Vhost.Plugins.VhostScsi;
+
+/// <content>Task management on the queue's reactor: finding tasks, aborting them, waiting for them.</content>
+internal sealed unsafe partial class RequestQueueHandler
+{
+    private readonly List<Wait> _waits = [];
+
+    /// <summary>Does this queue's part of a function, and reports when it is done.</summary>
+    public void Manage(TaskManagement function)
+    {
+        if (_isDetached || _queue is not { IsGivenUp: false } queue)
+        {
+            function.OnQueueReported();
+            return;
+        }
+
+        TakeWhatIsAvailable(queue);
+        var awaited = new HashSet<int>();
+        for (var i = 0; i < queue.SlotCount; i++)
+        {
+            var request = queue.GetSlot(i);
+            var slot = (RequestSlot*)VirtioRequest.PrivateOf(request);
+            if (!request->IsUnderWay || !function.Matches(slot->Lun, slot->Id))
+            {
+                continue;
+            }
+
+            function.OnFound();
+            if (!function.IsQuery)
+            {
+                slot->IsAwaited = true;
+                slot->Task.IsAborted = true;
+                slot->AbortResponse = function.IsReset ? Response.Reset : Response.Aborted;
+                awaited.Add(i);
+            }
+        }
+
+        if (awaited.Count == 0)
+        {
+            function.OnQueueReported();
+            return;
+        }
+
+        var wait = new Wait(function, awaited);
+        _waits.Add(wait);
+
+        // A task may complete from within, and with it the whole wait.
+        foreach (var index in awaited.ToArray())
+        {
+            var request = queue.GetSlot(index);
+            var slot = (RequestSlot*)VirtioRequest.PrivateOf(request);
+            if (request->IsUnderWay && awaited.Contains(index))
+            {
+                _channels[new VirtioScsiLun(slot->Lun).Target]?.Abort(&slot->Task.Block);
+            }
+        }
+    }
+
+    // The driver put the task into the ring before it asked for its end. A task that is still there would run after it was reported as aborted.
+    private static void TakeWhatIsAvailable(Virtqueue queue)
+    {
+        for (var taken = 0; taken < queue.Size;)
+        {
+            var count = queue.Poll();
+            if (count == 0)
+            {
+                return;
+            }
+
+            taken += count;
+        }
+    }
+
+    private void OnAwaitedDone(int slotIndex)
+    {
+        for (var i = _waits.Count - 1; i >= 0; i--)
+        {
+            var wait = _waits[i];
+            if (wait.Slots.Remove(slotIndex) && wait.Slots.Count == 0)
+            {
+                _waits.RemoveAt(i);
+                wait.Function.OnQueueReported();
+            }
+        }
+    }
+
+    private void ReportAllWaits()
+    {
+        foreach (var wait in _waits)
+        {
+            wait.Function.OnQueueReported();
+        }
+
+        _waits.Clear();
+    }
+
+    private sealed record Wait(TaskManagement Function, HashSet<int> Slots);
+}

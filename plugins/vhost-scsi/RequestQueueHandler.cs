@@ -1,0 +1,312 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using Vhost.Abstractions;
+using Vhost.Scsi;
+using Vhost.Virtio;
+
+namespace Vhost.Plugins.VhostScsi;
+
+/// <summary>
+/// A request queue: turns virtio requests into SCSI tasks, and submits their block requests once a batch for each target. On the queue's reactor
+/// only. Without allocation and locks, but for the first command to a target, which opens its channel.
+/// </summary>
+// SAFETY (all parts): requests and their private areas are slots of the queue, used on its reactor; buffers are translated and checked by the queue and
+// stay mapped until the request is completed. After the queue was given up no buffer is touched.
+internal sealed unsafe partial class RequestQueueHandler(SessionState session) : IVirtqueueHandler
+{
+    private const int TargetCount = 256;
+
+    private readonly DeviceServer _server = new();
+    private readonly TargetChannel?[] _channels = new TargetChannel?[TargetCount];
+    private readonly TargetChannel[] _dirty = new TargetChannel[Virtqueue.BatchSize];
+    private readonly int _cdbBytes = session.Device.Config.CdbBytes;
+    private readonly int _responseBytes = VirtioScsi.ResponseHeaderBytes + session.Device.Config.SenseBytes;
+    private int _dirtyCount;
+    private Virtqueue? _queue;
+    private bool _isDetached;
+
+    public int PrivateBytes => sizeof(RequestSlot);
+
+    /// <summary>The queue's reactor; valid once the handler is attached.</summary>
+    public IReactor Reactor { get; private set; } = null!;
+
+    private int RequestBytes => VirtioScsi.RequestHeaderBytes + _cdbBytes;
+
+    public void Attach(Virtqueue queue)
+    {
+        _queue = queue;
+        Reactor = queue.Reactor;
+        session.Add(this);
+    }
+
+    public void Handle(ReadOnlySpan<VirtioRequestPointer> requests)
+    {
+        foreach (var request in requests)
+        {
+            Begin(request.Pointer);
+        }
+
+        for (var i = 0; i < _dirtyCount; i++)
+        {
+            _dirty[i].SubmitBatch();
+        }
+
+        _dirtyCount = 0;
+    }
+
+    public bool TryFail(VirtioRequest* request, out uint writtenBytes)
+    {
+        // Only the header's place must be usable; the data's is what is wrong, most likely.
+        if (!Segments.IsUsable(request->Writable, request->WritableCount, VirtioScsi.ResponseHeaderBytes))
+        {
+            writtenBytes = 0;
+            return false;
+        }
+
+        writtenBytes = Respond(request, Response.Failure);
+        return true;
+    }
+
+    public void Detach()
+    {
+        _isDetached = true;
+        session.Remove(this);
+        ReportAllWaits();
+        foreach (var channel in _channels)
+        {
+            channel?.Dispose();
+        }
+
+        _server.Dispose();
+    }
+
+    /// <summary>The block requests of a target came back.</summary>
+    public void OnCompleted(TargetChannel channel, ReadOnlySpan<BlockRequestPointer> requests)
+    {
+        var queue = _queue!;
+        var isGivenUp = queue.IsGivenUp;
+        foreach (var completed in requests)
+        {
+            var slot = (RequestSlot*)completed.Pointer;
+            var request = VirtioRequest.FromPrivate(slot);
+            if (isGivenUp)
+            {
+                _server.Abandon(&slot->Task);
+                queue.Complete(request, 0);
+            }
+            else if (!request->IsUnderWay)
+            {
+                // Completed twice. The queue counts it.
+                queue.Complete(request, 0);
+            }
+            else if (_server.Continue(channel.Nexus, &slot->Task) == ScsiAction.Submit)
+            {
+                channel.Add(completed.Pointer);
+            }
+            else
+            {
+                Finish(request, slot);
+            }
+        }
+
+        channel.SubmitBatch();
+        queue.Flush();
+    }
+
+    [SkipLocalsInit]
+    private void Begin(VirtioRequest* request)
+    {
+        var slot = (RequestSlot*)VirtioRequest.PrivateOf(request);
+        slot->IsAwaited = false;
+        slot->AbortResponse = Response.Aborted;
+        if (request->ReadableBytes < (ulong)RequestBytes || request->WritableBytes < (ulong)_responseBytes)
+        {
+            // Too short for a request or for its response: the driver is told as far as there is room.
+            slot->Lun = 0;
+            _queue!.Complete(request, Respond(request, Response.Failure));
+            return;
+        }
+
+        ReadHeader(request, slot);
+        CutHeaders(request, slot);
+        var lun = new VirtioScsiLun(slot->Lun);
+        var target = lun.HasTarget ? session.Device.Targets[lun.Target] : null;
+        var number = lun.Lun;
+        if (target?.Find(number) is { Unit.IsPresent: true } nexus)
+        {
+            var channel = _channels[lun.Target];
+            if (channel is null || channel.Nexus != nexus)
+            {
+                channel = OpenChannel(lun.Target, nexus);
+            }
+
+            if (_server.Begin(nexus, &slot->Task) == ScsiAction.Submit)
+            {
+                if (channel.Add(&slot->Task.Block))
+                {
+                    _dirty[_dirtyCount++] = channel;
+                }
+
+                return;
+            }
+        }
+        else if (!BeginWithoutUnit(target, number, slot))
+        {
+            FinishWith(request, slot, Response.BadTarget);
+            return;
+        }
+
+        Finish(request, slot);
+    }
+
+    private bool BeginWithoutUnit(ScsiTarget? target, int lun, RequestSlot* slot)
+    {
+        if (target is null || !target.HasPresentUnit)
+        {
+            return false;
+        }
+
+        if (lun == VirtioScsiLun.ReportLuns)
+        {
+            _server.BeginReportLunsUnit(target, &slot->Task);
+        }
+        else
+        {
+            _server.BeginUnattached(target, &slot->Task);
+        }
+
+        return true;
+    }
+
+    // Each field is read once; what is looked at afterwards is the copy.
+    private void ReadHeader(VirtioRequest* request, RequestSlot* slot)
+    {
+        var length = RequestBytes;
+        var copied = stackalloc byte[VirtioScsi.RequestHeaderBytes + CdbBytes.LengthBytes];
+        var header = request->Readable->Address;
+        var cdbLength = Math.Min(_cdbBytes, CdbBytes.LengthBytes);
+        if (request->Readable->LengthBytes < (nuint)length)
+        {
+            Segments.Gather(request->Readable, request->ReadableCount, new Span<byte>(copied, VirtioScsi.RequestHeaderBytes + cdbLength));
+            header = copied;
+        }
+
+        slot->Lun = Unsafe.ReadUnaligned<ulong>(header);
+        slot->Id = Unsafe.ReadUnaligned<ulong>(header + 8);
+        slot->Task.CdbLengthBytes = cdbLength;
+        if (cdbLength == CdbBytes.LengthBytes)
+        {
+            slot->Task.Cdb = Unsafe.ReadUnaligned<CdbBytes>(header + VirtioScsi.RequestHeaderBytes);
+        }
+        else
+        {
+            var cdb = ScsiTask.CdbOf(&slot->Task);
+            new ReadOnlySpan<byte>(header + VirtioScsi.RequestHeaderBytes, cdbLength).CopyTo(cdb);
+            cdb[cdbLength..].Clear();
+        }
+    }
+
+    private void CutHeaders(VirtioRequest* request, RequestSlot* slot)
+    {
+        ref var task = ref slot->Task;
+        var dataOut = Segments.Cut(request->Readable, request->ReadableCount, (nuint)RequestBytes, out _);
+        task.DataOut = request->Readable + dataOut;
+        task.DataOutCount = request->ReadableCount - dataOut;
+        task.DataOutLengthBytes = request->ReadableBytes - (ulong)RequestBytes;
+
+        slot->ResponseHeader = request->Writable->LengthBytes >= (nuint)_responseBytes ? request->Writable->Address : null;
+        slot->DataInIndex = Segments.Cut(request->Writable, request->WritableCount, (nuint)_responseBytes, out slot->DataInCut);
+        task.DataIn = request->Writable + slot->DataInIndex;
+        task.DataInCount = request->WritableCount - slot->DataInIndex;
+        task.DataInLengthBytes = request->WritableBytes - (ulong)_responseBytes;
+        slot->DataBytes = task.DataInLengthBytes + task.DataOutLengthBytes;
+    }
+
+    private void Finish(VirtioRequest* request, RequestSlot* slot)
+    {
+        var response = slot->Task.Response switch
+        {
+            ServiceResponse.Complete => Response.Ok,
+            ServiceResponse.Overrun => Response.Overrun,
+            _ => slot->AbortResponse,
+        };
+        FinishWith(request, slot, response);
+    }
+
+    private void FinishWith(VirtioRequest* request, RequestSlot* slot, Response response)
+    {
+        ref var task = ref slot->Task;
+        var transferred = response == Response.Ok ? task.TransferredBytes : 0;
+        var header = new ResponseHeader
+        {
+            SenseLength = response == Response.Ok ? Math.Min(task.SenseLengthBytes, (uint)(_responseBytes - VirtioScsi.ResponseHeaderBytes)) : 0,
+            Residual = (uint)Math.Min(slot->DataBytes - transferred, uint.MaxValue),
+            Status = response == Response.Ok ? task.Status : ScsiStatus.Good,
+            Response = response,
+        };
+        if (slot->DataInCut != 0)
+        {
+            // The dirty log looks at the buffers as they were.
+            Segments.Uncut(request->Writable + slot->DataInIndex, slot->DataInCut);
+        }
+
+        if (slot->ResponseHeader != null)
+        {
+            Unsafe.WriteUnaligned(slot->ResponseHeader, header);
+            if (header.SenseLength != 0)
+            {
+                var sense = new Span<byte>(slot->ResponseHeader + sizeof(ResponseHeader), (int)header.SenseLength);
+                ScsiTask.SenseOf(&slot->Task)[..sense.Length].CopyTo(sense);
+            }
+        }
+        else
+        {
+            ScatterResponse(request, slot, header);
+        }
+
+        var isAwaited = slot->IsAwaited;
+        _queue!.Complete(request, (uint)Math.Min((ulong)_responseBytes + Math.Min(transferred, task.DataInLengthBytes), uint.MaxValue));
+        if (isAwaited)
+        {
+            OnAwaitedDone(request->Slot);
+        }
+    }
+
+    private static void ScatterResponse(VirtioRequest* request, RequestSlot* slot, ResponseHeader header)
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ResponseHeader) + SenseBytes.LengthBytes];
+        MemoryMarshal.Write(bytes, header);
+        ScsiTask.SenseOf(&slot->Task)[..(int)header.SenseLength].CopyTo(bytes[sizeof(ResponseHeader)..]);
+        Segments.Scatter(bytes[..(sizeof(ResponseHeader) + (int)header.SenseLength)], request->Writable, request->WritableCount);
+    }
+
+    /// <summary>Answers a request without a task.</summary>
+    /// <returns>How much was written.</returns>
+    private static uint Respond(VirtioRequest* request, Response response)
+    {
+        var header = new ResponseHeader { Response = response };
+        var room = (int)Math.Min(request->WritableBytes, (ulong)sizeof(ResponseHeader));
+        Segments.Scatter(MemoryMarshal.AsBytes(new ReadOnlySpan<ResponseHeader>(in header))[..room], request->Writable, request->WritableCount);
+        return (uint)room;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private TargetChannel OpenChannel(byte target, ItlNexus nexus)
+    {
+        var channel = new TargetChannel(this, nexus);
+        channel.Open(_queue!);
+        _channels[target] = channel;
+        return channel;
+    }
+
+    /// <summary>The response header as it lies in guest memory (virtio 1.3, section 5.6.6.1).</summary>
+    [StructLayout(LayoutKind.Sequential, Pack = 1)]
+    private struct ResponseHeader
+    {
+        public uint SenseLength;
+        public uint Residual;
+        public ushort StatusQualifier;
+        public ScsiStatus Status;
+        public Response Response;
+    }
+}
