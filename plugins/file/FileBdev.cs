@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Linux;
@@ -5,7 +6,7 @@ using Vhost.Linux;
 namespace Vhost.Plugins.File;
 
 /// <summary>A bdev in a file or on a host block device.</summary>
-internal sealed partial class FileBdev : IChannelBdev
+internal sealed partial class FileBdev : IChannelBdev, IDetailSource
 {
     private readonly BackingFile _file;
     private readonly ILogger _logger;
@@ -69,6 +70,16 @@ internal sealed partial class FileBdev : IChannelBdev
         Volatile.Write(ref _info, info with { BlockCount = blockCount });
         return true;
     }
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, string> GetDetails() => new Dictionary<string, string>
+    {
+        ["path"] = _file.Facts.Path,
+        ["io_engine"] = _useIoUring ? "io_uring" : "threads",
+        ["direct"] = _file.Facts.AlignmentBytes > 1 ? "true" : "false",
+        ["bounced_requests"] = _file.BouncedRequests.ToString(CultureInfo.InvariantCulture),
+        ["sync_failed"] = _file.HasSyncFailed ? "true" : "false",
+    };
 
     /// <inheritdoc/>
     public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) =>

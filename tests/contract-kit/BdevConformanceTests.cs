@@ -166,6 +166,37 @@ public abstract unsafe class BdevConformanceTests
     }
 
     [Fact]
+    public void TwoReactorsOnThreadsOfTheirOwnDoNotDisturbEachOther()
+    {
+        using var harness = Start();
+        var blockSize = harness.Bdev.Info.BlockSizeBytes;
+        var faults = new Exception?[2];
+        var threads = Enumerable.Range(0, 2).Select(which => new Thread(() =>
+        {
+            try
+            {
+                using var driver = harness.Open(which);
+                var random = new Random(which);
+                var data = new byte[blockSize * 4];
+                for (var i = 0; i < 400; i++)
+                {
+                    var start = (ulong)((random.Next(32) * 2) + which) * 4; // every other stripe
+                    random.NextBytes(data);
+                    Assert.Equal(BlockStatus.Success, driver.Write(start, data));
+                    Assert.Equal(data, driver.Read(start, 4));
+                }
+            }
+            catch (Exception e)
+            {
+                faults[which] = e;
+            }
+        })).ToArray();
+        Array.ForEach(threads, thread => thread.Start());
+        Assert.All(threads, thread => Assert.True(thread.Join(TimeSpan.FromSeconds(60))));
+        Assert.All(faults, Assert.Null);
+    }
+
+    [Fact]
     public void FlushAndForcedWritesSucceed()
     {
         using var harness = Start();
