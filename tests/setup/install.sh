@@ -74,24 +74,29 @@ install_host_packages() {
   export DEBIAN_FRONTEND=noninteractive
   if ! as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
     retry as_root apt-get update -qq >&2
-    retry as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+    retry as_root apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
   fi
 }
 
-# The mirror of the Debian release this machine runs, as apt is configured; nothing on other distributions.
-debian_mirror() {
-  if [ -n "${VHOST_TEST_DEBIAN_MIRROR:-}" ]; then
-    echo "$VHOST_TEST_DEBIAN_MIRROR"
-    return
-  fi
+# The mirror of the Debian release this machine runs, as its lists tell; nothing on other distributions.
+configured_mirror() {
   # The suite comes without a suffix such as -security or -updates: those are other archives.
   # shellcheck disable=SC2016
   apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
     awk '$3 == "Debian" && $2 !~ /-/ { print $1; exit }'
 }
 
+find_mirror() {
+  mirror=${VHOST_TEST_DEBIAN_MIRROR:-$(configured_mirror)}
+  if [ -z "$mirror" ] && grep -qx 'ID=debian' /etc/os-release; then
+    say "apt has no package lists yet: updating them"
+    retry as_root apt-get update -qq >&2
+    mirror=$(configured_mirror)
+  fi
+}
+
 make_root() { # make_root DIRECTORY RELEASE BACKPORTS(yes|no) PACKAGE...
-  local directory=$1 release=$2 backports=$3 mirror mode=unshare hooks=() arguments
+  local directory=$1 release=$2 backports=$3 mode=unshare hooks=() arguments
   shift 3
   [ ! -d "$directory" ] || return 0
   say "extracting packages of Debian $release: $*"
@@ -100,7 +105,6 @@ make_root() { # make_root DIRECTORY RELEASE BACKPORTS(yes|no) PACKAGE...
     # Same mirror, same options, one more suite.
     hooks=(--setup-hook="sed -n 's/ $release main/ $release-backports main/p' \"\$1/etc/apt/sources.list\" > \"\$1/etc/apt/sources.list.d/backports.list\"")
   fi
-  mirror=$(debian_mirror)
   arguments=(--quiet --variant=extract --mode="$mode" --aptopt='Acquire::Retries "3"' "${hooks[@]}"
     --include="$(IFS=,; echo "$*")" "$release" "$directory.new")
   [ -z "$mirror" ] || arguments+=("$mirror")
@@ -155,6 +159,9 @@ make_libblkio_client() {
 }
 
 install_host_packages
+if [ ! -d "$bookworm" ] || [ ! -d "$trixie" ]; then
+  find_mirror
+fi
 make_root "$bookworm" bookworm no "${bookworm_packages[@]}"
 make_root "$trixie" trixie yes "${trixie_packages[@]}"
 make_guest
