@@ -7,7 +7,7 @@
 # of it: Debian packages of two releases are extracted there, not installed, so no service, boot loader or kernel of this
 # machine is touched. Removing that directory undoes it.
 #
-#   root-bookworm-*   Debian 12: QEMU 7.2, qemu-storage-daemon, the kernel and the programs of the test guest
+#   root-bookworm-*   Debian 12: QEMU 7.2, qemu-storage-daemon, jq, the kernel and the programs of the test guest
 #   root-trixie-*     Debian 13: QEMU 11.1 (backports), libblkio, a C compiler for the libblkio client
 #   guest-*           the guest: vmlinux, initramfs.cpio
 #   env-*             bin/ with one starter for each program, guest -> the guest; this is the directory printed
@@ -20,7 +20,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${VHOST_TEST_CACHE:-${HOME:-/root}/.cache/vhostd-tests}
 
 bookworm_packages=(base-files qemu-system-x86 qemu-utils linux-image-amd64 busybox-static bash kmod coreutils util-linux mount
-  fdisk e2fsprogs fio lsscsi sg3-utils)
+  fdisk e2fsprogs fio lsscsi sg3-utils jq)
 trixie_packages=(base-files qemu-system-x86/trixie-backports qemu-system-common/trixie-backports
   qemu-system-data/trixie-backports seabios/trixie-backports libblkio1 libblkio-dev gcc libc6-dev)
 libs=lib/x86_64-linux-gnu
@@ -174,6 +174,7 @@ for release in bookworm trixie; do
   make_starter "qemu-$release" "$root" /usr/bin/qemu-system-x86_64 -L "$root/usr/share/seabios" -L "$root/usr/share/qemu"
 done
 make_starter qemu-storage-daemon "$bookworm" /usr/bin/qemu-storage-daemon
+make_starter jq "$bookworm" /usr/bin/jq
 make_libblkio_client
 # The client is no file of the root, so its starter names it by its own path.
 make_starter libblkio-client "$trixie" ""

@@ -18,20 +18,19 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
     /// <summary>What vhostd logged so far.</summary>
     public string Log => _process.StandardOutput + _process.StandardError;
 
-    /// <summary>Starts vhostd in a scenario and waits until every socket of the manifest is there.</summary>
+    /// <summary>Starts vhostd in a scenario and waits until it says that it is ready; then every socket of the manifest has to be there.</summary>
     public static async Task<VhostdProcess> StartAsync(Scenario scenario, JsonObject manifest, params string[] arguments)
     {
         string file = scenario.FilePath("manifest.json");
         await File.WriteAllTextAsync(file, manifest.ToJsonString());
         VhostdProcess vhostd = scenario.Add(new VhostdProcess(
             ChildProcess.Start("vhostd", Path.Combine(TestEnvironment.VhostdDirectory, "vhostd"), ["run", file, .. arguments])));
-        string[] sockets = [.. SocketsOf(manifest)];
         await Deadline.UntilAsync(
-            $"vhostd serves {string.Join(", ", sockets)}",
+            "vhostd is ready",
             StartTimeout,
-            () => vhostd._process.HasExited
-                ? throw new EndToEndException($"vhostd ended with exit code {vhostd._process.ExitCode} instead of serving")
-                : sockets.All(File.Exists));
+            () => vhostd._process.StandardOutput.Contains("vhostd is ready", StringComparison.Ordinal)
+                || (vhostd._process.HasExited ? throw new EndToEndException($"vhostd ended with exit code {vhostd._process.ExitCode} instead of serving") : false));
+        Assert.All(SocketsOf(manifest), s => Assert.True(File.Exists(s), $"{s} is not there although vhostd is ready"));
         return vhostd;
     }
 
