@@ -122,6 +122,16 @@ public static unsafe class FileIo
         return result >= 0 ? result : -Marshal.GetLastPInvokeError();
     }
 
+    /// <summary>Reads from a descriptor without positions: a device, a pipe.</summary>
+    /// <param name="fd">The descriptor number.</param>
+    /// <param name="buffer">Receives the bytes.</param>
+    /// <param name="length">Length in bytes.</param>
+    public static nint TryReadStream(int fd, void* buffer, nuint length)
+    {
+        nint result = Libc.read(fd, buffer, (nint)length);
+        return result >= 0 ? result : -Marshal.GetLastSystemError();
+    }
+
     /// <summary>Writes at an offset.</summary>
     /// <param name="fd">The descriptor number.</param>
     /// <param name="buffer">The bytes.</param>

@@ -216,6 +216,12 @@ public sealed unsafe class MemoryMapping : SafeHandle
     /// <param name="advice">The advice.</param>
     public bool TryAdvise(MemoryAdvice advice) => Libc.madvise((nint)Address, Length, (int)advice) == 0;
 
+    /// <summary>Gives advice on a range that somebody else mapped; false where the kernel does not take it.</summary>
+    /// <param name="address">First byte, page aligned.</param>
+    /// <param name="length">Length in bytes.</param>
+    /// <param name="advice">The advice.</param>
+    public static bool TryAdvise(nint address, nuint length, MemoryAdvice advice) => Libc.madvise(address, length, (int)advice) == 0;
+
     /// <summary>Gives advice on part of the mapping.</summary>
     /// <param name="at">First byte, page aligned.</param>
     /// <param name="length">Length in bytes.</param>

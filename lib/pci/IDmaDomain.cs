@@ -32,6 +32,15 @@ public interface IDmaDomain
     /// <returns>False if the device cannot reach the address: the caller uses a bounce buffer and counts it.</returns>
     bool TryTranslate(nint address, nuint lengthBytes, out ulong iova, out nuint contiguousBytes);
 
+    /// <summary>Counts a transfer that a driver had to send through a bounce buffer. Any thread; one interlocked addition, on the slow path only.</summary>
+    /// <param name="lengthBytes">Length of the transfer.</param>
+    void CountBounce(nuint lengthBytes)
+    {
+    }
+
+    /// <summary>What the domain holds now, and how often it could not be used. Control threads.</summary>
+    DmaStatistics Statistics => default;
+
     /// <summary>Whether device addresses are physical addresses, without an IOMMU's protection.</summary>
     bool IsPhysical { get; }
 }
