@@ -83,7 +83,7 @@ public sealed class LifecycleTests
         memory.AnnounceTable(connection);
         using var queue = new TestQueue(memory, 0);
         queue.SetUp(connection, enable: false);
-        await TransportHarness.WaitForAsync(() => harness.Device.Session.Running.Count == 1, "the ring runs");
+        await TransportHarness.WaitForAsync(() => harness.Device.Sessions.LastOrDefault()?.Running.Count == 1, "the ring runs");
     }
 
     [Fact]
