@@ -33,7 +33,7 @@ public sealed class FileBdevOptions
     public int? SizeMiB { get; set; }
 
     /// <summary>How I/O is done.</summary>
-    [AllowedValues("auto", "io_uring", "threads")]
+    [AllowedValues("auto", "io_uring", "threads", ErrorMessage = "auto, io_uring or threads is expected")]
     [Description("How I/O is done: io_uring, threads that block, or auto: io_uring where the kernel allows it, else threads.")]
     public string IoEngine { get; set; } = "auto";
 }
