@@ -43,6 +43,9 @@ public sealed unsafe class MemoryBdevPort : IBdevPort, IDisposable
     /// <summary>Whether requests wait for <see cref="CompletePending"/>.</summary>
     public bool IsDeferring { get; set; }
 
+    /// <summary>Whether requests that wait go on waiting although they are aborted.</summary>
+    public bool IgnoresAbort { get; set; }
+
     /// <summary>Whether requests do nothing and succeed.</summary>
     public bool IsNull { get; set; }
 
@@ -137,7 +140,7 @@ public sealed unsafe class MemoryBdevPort : IBdevPort, IDisposable
 
     internal bool TryAbort(MemoryBdevChannel channel, BlockRequest* request)
     {
-        if (!_pending.Remove((channel, (nint)request)))
+        if (IgnoresAbort || !_pending.Remove((channel, (nint)request)))
         {
             return false;
         }
