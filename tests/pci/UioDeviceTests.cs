@@ -6,7 +6,7 @@ using Vhost.Pci.Dma;
 
 namespace Vhost.Pci.Tests;
 
-/// <summary>The uio way on a machine made of files: its "huge pages" have the size of the temporary directory's blocks.</summary>
+/// <summary>The uio way on a machine made of files: its "huge pages" have the size of the temporary directory's blocks. VHOST_TEST_HUGETLBFS names a real hugetlbfs instead.</summary>
 public sealed unsafe class UioDeviceTests : IDisposable
 {
     private readonly FakeMachine _machine = new();
@@ -16,7 +16,7 @@ public sealed unsafe class UioDeviceTests : IDisposable
     public UioDeviceTests()
     {
         _device = _machine.AddDevice("0000:00:05.0", driver: "uio_pci_generic");
-        _huge = Path.Combine(_machine.Root, "huge");
+        _huge = Environment.GetEnvironmentVariable("VHOST_TEST_HUGETLBFS") ?? Path.Combine(_machine.Root, "huge");
         Directory.CreateDirectory(_huge);
         Directory.CreateDirectory(Path.Combine(_device, "uio/uio0"));
         File.WriteAllText(Path.Combine(_machine.Paths.Dev, "uio0"), "");
@@ -110,6 +110,18 @@ public sealed unsafe class UioDeviceTests : IDisposable
         Assert.True(device.Dma.TryTranslate(address + 4100, 8, out ulong iova, out _));
         Assert.Equal(0xfe00_0004UL, iova);
         Assert.Equal((1, 1), (device.Dma.Statistics.MappedRegions, device.Dma.Statistics.UnmappedRegions));
+
+        // Pages that the guest has not touched have no frame yet: they are faulted in first.
+        using MemoryMapping huge = MemoryMapping.MapAnonymous(8192);
+        using IDisposable hugetlb = registry.Register(new MemoryRegion(
+            8192, (nint)huge.Address, 8192, true, new MemoryBacking(MemoryBackingKind.HugeTlb, 4096)));
+        using var map = new PageMap();
+        bool known = map.TryTranslate(huge.Address + 4100, out ulong physical);
+        Assert.Equal(known, device.Dma.TryTranslate((nint)huge.Address + 4100, 8, out iova, out nuint contiguous));
+        if (known)
+        {
+            Assert.Equal((physical, (nuint)8), (iova, contiguous));
+        }
     }
 
     [Fact]
@@ -117,7 +129,7 @@ public sealed unsafe class UioDeviceTests : IDisposable
     {
         string left = Path.Combine(_huge, "vhostd-99999-x");
         Directory.CreateDirectory(left);
-        File.WriteAllText(Path.Combine(left, "dma-0"), "page");
+        File.WriteAllText(Path.Combine(left, "dma-0"), "");
         File.WriteAllText(Path.Combine(left, "device-0000:00:05.0"), "");
         HugePageFiles.Sweep(_huge, _machine.Paths, NullLogger.Instance);
         Assert.True(File.Exists(Path.Combine(left, "dma-0"))); // bus mastering is on
