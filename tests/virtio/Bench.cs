@@ -15,7 +15,37 @@ internal sealed class Bench : IDisposable
         // A second region follows the first one without a gap, in another place of this process; a third lies apart.
         Ram = new GuestRam((RamBase, ramBytes), (RamBase + ramBytes, 0x10_0000), (0x1_0000_0000, 0x1_0000));
         Queue = new GuestQueue(Ram, format, size, Features, tableEntries);
-        Session = new VirtioSession(new VirtioSessionOptions
+        Session = OpenSession();
+        Reactor.Run(SetMemory());
+    }
+
+    public ulong Features { get; }
+
+    public ManualReactor Reactor { get; private set; } = new();
+
+    public RecordingFrontEnd FrontEnd { get; } = new();
+
+    public GuestRam Ram { get; }
+
+    public GuestQueue Queue { get; }
+
+    public VirtioSession Session { get; private set; }
+
+    public EchoHandler Handler { get; private set; } = new();
+
+    public DriverVirtqueue Driver => Queue.Driver;
+
+    /// <summary>The process dies and a new one begins: what it had under way is never completed.</summary>
+    public void Crash()
+    {
+        Reactor = new ManualReactor();
+        Session = OpenSession();
+        Reactor.Run(SetMemory());
+    }
+
+    private VirtioSession OpenSession()
+    {
+        var session = new VirtioSession(new VirtioSessionOptions
         {
             Name = "echo",
             Reactors = [Reactor],
@@ -30,29 +60,15 @@ internal sealed class Bench : IDisposable
                 return Handler;
             },
         });
-        Session.SetFeatures(Features);
-        Reactor.Run(SetMemory());
+        session.SetFeatures(Features);
+        return session;
     }
 
-    public ulong Features { get; }
-
-    public ManualReactor Reactor { get; } = new();
-
-    public RecordingFrontEnd FrontEnd { get; } = new();
-
-    public GuestRam Ram { get; }
-
-    public GuestQueue Queue { get; }
-
-    public VirtioSession Session { get; }
-
-    public EchoHandler Handler { get; private set; } = new();
-
-    public DriverVirtqueue Driver => Queue.Driver;
-
-    public Bench Start(VirtqueueState? state = null)
+    public Bench Start(VirtqueueState? state = null, SharedArea inFlight = default, SharedArea log = default)
     {
-        Reactor.Run(Session.StartQueueAsync(Queue.Setup(state), TestContext.Current.CancellationToken));
+        var setup = Queue.Setup(state) with { InFlight = inFlight, DirtyLog = log };
+        setup = setup with { Addresses = setup.Addresses with { UsedLogGuestAddress = log.IsNone ? 0 : Queue.UsedGuestAddress } };
+        Reactor.Run(Session.StartQueueAsync(setup, TestContext.Current.CancellationToken));
         return this;
     }
 

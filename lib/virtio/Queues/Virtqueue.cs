@@ -82,6 +82,9 @@ public abstract unsafe partial class Virtqueue : IPoller
     /// <summary>Whether the queue was given up: its memory may be gone, nothing may be read or written through its requests any more.</summary>
     public bool IsGivenUp => _isRingDetached;
 
+    /// <summary>Whether the ring is invalid: nothing is taken from it any more. Any thread.</summary>
+    public bool IsBroken => (_block & QueueBlock.Broken) != 0;
+
     /// <summary>Counts. Any thread.</summary>
     public VirtqueueStatistics Statistics => new(_requestCount, _batchCount, _callCount, _invalidCount, _droppedCount);
 
@@ -207,6 +210,22 @@ public abstract unsafe partial class Virtqueue : IPoller
     {
         _invalidCount++;
         _onFault(this, fault.Describe(), false);
+    }
+
+    /// <summary>Lets the handler answer an invalid request; breaks the queue if it cannot.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected void AnswerInvalid(VirtioRequest* request)
+    {
+        var fault = request->InvalidReason;
+        if (Handler.TryFail(request, out var writtenBytes))
+        {
+            Complete(request, writtenBytes);
+            ReportInvalidRequest(fault);
+            return;
+        }
+
+        Break(fault.Describe());
+        Release(request);
     }
 
     /// <summary>Gives a slot back with its share in its memory map.</summary>

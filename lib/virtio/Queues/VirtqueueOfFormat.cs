@@ -15,7 +15,11 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
     /// <param name="context">What it needs.</param>
     /// <param name="ring">Its ring.</param>
     public Virtqueue(VirtqueueContext context, TRing ring)
-        : base(context) => _ring = ring;
+        : base(context)
+    {
+        _ring = ring;
+        OpenTracking(context.Setup);
+    }
 
     /// <inheritdoc/>
     internal override VirtqueueState State => _ring.State;
@@ -115,14 +119,14 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         var completed = _pool.Completed;
         if (!_isRingDetached)
         {
-            if (_isTracked)
-            {
-                TrackUsed(completed, count);
-            }
-
             for (var i = 0; i < count; i++)
             {
                 _ring.PushUsed(completed[i]);
+            }
+
+            if (_isTracked)
+            {
+                TrackPublishing(completed, count, _ring.State);
             }
 
             _ring.Publish();
@@ -239,26 +243,14 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         _underWayCount++;
         if (_isTracked)
         {
-            TrackTaken(request);
+            TrackTaken(request, _ring.State);
         }
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void AnswerInvalid(VirtioRequest* request)
-    {
-        var fault = request->InvalidReason;
-        if (Handler.TryFail(request, out var writtenBytes))
-        {
-            Complete(request, writtenBytes);
-            ReportInvalidRequest(fault);
-            return;
-        }
+    private protected override void ResumeRing(VirtqueueState state, int entriesUnderWay) => _ring.Resume(state, entriesUnderWay);
 
-        Break(fault.Describe());
-        _underWayCount--;
-        _memoryLeases--;
-        _pool.Return(request);
-    }
+    private protected override PopResult TakeAgain(ushort entry, byte* descriptors, int count, VirtioRequest* request, out ChainFault fault) =>
+        _ring.TakeAgain(ref _parser, request, entry, descriptors, count, out fault);
 
     /// <summary>All slots are taken and the ring may still offer more: then the driver made more available than it has entries.</summary>
     [MethodImpl(MethodImplOptions.NoInlining)]

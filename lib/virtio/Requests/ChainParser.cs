@@ -102,7 +102,6 @@ internal unsafe struct ChainParser
         var request = _request;
         request->Readable = _segments;
         request->Writable = _segments + _readableCount;
-        request->OriginalWritable = request->Writable;
         request->ReadableCount = _readableCount;
         request->WritableCount = _count - _readableCount;
         request->ReadableBytes = _readableBytes;

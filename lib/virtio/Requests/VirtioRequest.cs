@@ -42,9 +42,6 @@ public unsafe struct VirtioRequest
     /// <summary>Storage of segments beyond <see cref="InlineSegments"/>, or null.</summary>
     internal IoSegment* Overflow;
 
-    /// <summary>All pieces as they were at first, for the dirty log.</summary>
-    internal IoSegment* OriginalWritable;
-
     /// <summary>Which memory map the segments lie in.</summary>
     internal uint MemoryEpoch;
 

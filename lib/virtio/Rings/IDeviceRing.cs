@@ -42,4 +42,18 @@ internal unsafe interface IDeviceRing
     /// <summary>Goes on at other addresses, where the same ring lies.</summary>
     /// <param name="addresses">The addresses.</param>
     void Move(VirtqueueAddresses addresses);
+
+    /// <summary>Goes on elsewhere than the set-up said.</summary>
+    /// <param name="state">Where.</param>
+    /// <param name="entriesUnderWay">Packed: ring entries of the requests that are going to be taken again.</param>
+    void Resume(VirtqueueState state, int entriesUnderWay);
+
+    /// <summary>Takes a request again that an earlier device had taken.</summary>
+    /// <param name="parser">Collects it.</param>
+    /// <param name="request">A free slot.</param>
+    /// <param name="entry">Split: its head.</param>
+    /// <param name="descriptors">Packed: copies of its descriptors.</param>
+    /// <param name="count">Packed: their number.</param>
+    /// <param name="fault">Why the ring is broken, or none.</param>
+    PopResult TakeAgain(ref ChainParser parser, VirtioRequest* request, ushort entry, byte* descriptors, int count, out ChainFault fault);
 }

@@ -50,13 +50,6 @@ internal unsafe struct PackedDeviceRing : IDeviceRing
         (ushort)(_nextAvailable | (_availableWrap ? WrapBit : 0)),
         (ushort)(_nextUsed | (_usedWrap ? WrapBit : 0)));
 
-    /// <summary>Entries that the device took and has not given back.</summary>
-    public int EntriesUnderWay
-    {
-        readonly get => _entriesUnderWay;
-        set => _entriesUnderWay = value;
-    }
-
     /// <inheritdoc/>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public readonly int BeginTake(out ChainFault fault)
@@ -141,6 +134,48 @@ internal unsafe struct PackedDeviceRing : IDeviceRing
         _nextAvailable = position;
         _availableWrap = wrap;
         _entriesUnderWay += count;
+        return PopResult.Taken;
+    }
+
+    /// <inheritdoc/>
+    public void Resume(VirtqueueState state, int entriesUnderWay)
+    {
+        _nextAvailable = state.NextAvailable & ~WrapBit;
+        _availableWrap = (state.NextAvailable & WrapBit) != 0;
+        _nextUsed = state.NextUsed & ~WrapBit;
+        _usedWrap = (state.NextUsed & WrapBit) != 0;
+        _consideredUsed = _nextUsed;
+        _entriesUnderWay = entriesUnderWay;
+    }
+
+    /// <inheritdoc/>
+    public readonly PopResult TakeAgain(ref ChainParser parser, VirtioRequest* request, ushort entry, byte* descriptors, int count, out ChainFault fault)
+    {
+        fault = ChainFault.None;
+        parser.Begin(request);
+        for (var i = 0; i < count && fault == ChainFault.None; i++)
+        {
+            var descriptor = descriptors + (i * RingLayout.DescriptorBytes);
+            var flags = *(ushort*)(descriptor + 14);
+            request->Id = *(ushort*)(descriptor + 12);
+            if ((flags & RingLayout.FlagIndirect) != 0)
+            {
+                fault = TakeTable(ref parser, *(ulong*)descriptor, *(uint*)(descriptor + 8), flags);
+            }
+            else
+            {
+                parser.Append(*(ulong*)descriptor, *(uint*)(descriptor + 8), (flags & RingLayout.FlagWrite) != 0);
+            }
+        }
+
+        if (fault != ChainFault.None || parser.IsOutOfStorage)
+        {
+            parser.Abandon();
+            return fault != ChainFault.None ? PopResult.Broken : PopResult.NoStorage;
+        }
+
+        request->RingEntryCount = (ushort)count;
+        parser.Finish();
         return PopResult.Taken;
     }
 

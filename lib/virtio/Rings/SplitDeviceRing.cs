@@ -75,6 +75,32 @@ internal unsafe struct SplitDeviceRing : IDeviceRing
             return PopResult.Broken;
         }
 
+        var result = TakeChain(ref parser, request, index, out fault);
+        if (result == PopResult.Taken)
+        {
+            _nextAvailable++;
+        }
+
+        return result;
+    }
+
+    /// <inheritdoc/>
+    public readonly PopResult TakeAgain(ref ChainParser parser, VirtioRequest* request, ushort entry, byte* descriptors, int count, out ChainFault fault) =>
+        TakeChain(ref parser, request, entry, out fault);
+
+    /// <inheritdoc/>
+    public void Resume(VirtqueueState state, int entriesUnderWay)
+    {
+        _nextAvailable = state.NextAvailable;
+        _availableLimit = state.NextAvailable;
+        _nextUsed = state.NextUsed;
+        _consideredUsed = state.NextUsed;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private readonly PopResult TakeChain(ref ChainParser parser, VirtioRequest* request, ushort index, out ChainFault fault)
+    {
+        fault = ChainFault.None;
         parser.Begin(request);
         request->Id = index;
         var left = _size;
@@ -119,7 +145,6 @@ internal unsafe struct SplitDeviceRing : IDeviceRing
         }
 
         parser.Finish();
-        _nextAvailable++;
         return PopResult.Taken;
     }
 

@@ -50,6 +50,19 @@ internal static class VirtqueueSetupCheck
                 $"queue {index} is to continue at available index {setup.State.NextAvailable} and used index {setup.State.NextUsed}, which are further apart than its size {setup.Size}",
                 nameof(setup));
         }
+
+        var inFlightBytes = InFlightArea.RequiredBytes(setup.Format, setup.Size);
+        if (!setup.InFlight.IsNone && (setup.InFlight.LengthBytes < inFlightBytes || setup.InFlight.Address % 8 != 0))
+        {
+            throw new ArgumentException(
+                $"the in-flight area of queue {index} has {setup.InFlight.LengthBytes} bytes at 0x{setup.InFlight.Address:x}, not {inFlightBytes} at a multiple of 8",
+                nameof(setup));
+        }
+
+        if (!setup.DirtyLog.IsNone && setup.DirtyLog.Address % 4 != 0)
+        {
+            throw new ArgumentException($"the dirty log lies at 0x{setup.DirtyLog.Address:x}, which is not a multiple of 4", nameof(setup));
+        }
     }
 
     private static void CheckAddress(int index, nint address, int alignmentBytes, string what)
