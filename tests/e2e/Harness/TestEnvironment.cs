@@ -52,6 +52,12 @@ internal static class TestEnvironment
         }
 
         string target = Path.Combine(RepositoryRoot, "artifacts", "vhostd-e2e");
+        if (Directory.Exists(target))
+        {
+            // Nothing of a plugin that is gone from the sources may stay.
+            Directory.Delete(target, recursive: true);
+        }
+
         RunToEnd("dotnet", ["publish", Path.Combine(RepositoryRoot, "host"), "-c", "Release", "-o", target, "-v", "q", "-nologo"], TimeSpan.FromMinutes(5));
         return target;
     }
