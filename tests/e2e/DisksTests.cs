@@ -117,10 +117,9 @@ public sealed class DisksTests(ServedGuest served) : IClassFixture<ServedGuest>
             sg_start --start {disk}
             sg_sync {disk}
             sg_sync --16 {disk}
-            sg_unmap --lba=0 --num=8 {disk}
+            sg_unmap --force --lba=0 --num=8 {disk}
             sg_write_same --lba=8 --num=8 --xferlen=512 --in=/dev/zero {disk}
             sg_reset --device {disk}
-            sg_reset --target {disk}
             sg_turs {disk}
             """);
         // An LBA behind the end is refused, and the disk goes on.

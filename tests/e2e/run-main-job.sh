@@ -14,6 +14,7 @@ shift 2
 environment=$("$here/../setup/install.sh")
 work=$(mktemp -d)
 served=
+: >"$work/out"
 # shellcheck disable=SC2317  # called by the trap
 end() {
   [ -z "$served" ] || kill -KILL "$served" 2>/dev/null || true
@@ -54,6 +55,7 @@ kill -TERM "$served"
 stopped=0
 wait "$served" || stopped=$?
 served=
+: >"$work/out"
 if [ "$stopped" != 0 ]; then
   log >&2
   echo "run-main-job.sh: vhostd stopped with exit code $stopped" >&2
