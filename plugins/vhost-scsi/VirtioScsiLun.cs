@@ -41,6 +41,9 @@ internal readonly struct VirtioScsiLun(ulong raw)
         }
     }
 
-    /// <summary>The bytes that name unit 0 of a target in events: flat addressing, as drivers use it.</summary>
-    public static ulong OfTarget(byte target) => 1UL | ((ulong)target << 8) | (0x40UL << 16);
+    /// <summary>
+    /// The bytes that name unit 0 of a target in events: peripheral addressing, as in REPORT LUNS. Linux takes bytes 2 and 3 for the plain
+    /// number here, although it sends requests in flat addressing: with that it would look for unit 16384.
+    /// </summary>
+    public static ulong OfTarget(byte target) => 1UL | ((ulong)target << 8);
 }
