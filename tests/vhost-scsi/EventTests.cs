@@ -21,7 +21,7 @@ public sealed class EventTests
         guest.TurnUntilIdle();
         Assert.False(guest.IsAnswered(buffer));
         disk.Change(disk.Info! with { BlockCount = 4096 }, BdevChange.Resized);
-        Assert.Equal((ParameterChange, ScsiGuest.Lun(9), 0x092Au), guest.ReceiveEvent(buffer));
+        Assert.Equal((ParameterChange, ScsiGuest.EventLun(9), 0x092Au), guest.ReceiveEvent(buffer));
         guest.Command(9, "00 00 00 00 00 00").Check(6, 0x2A09);
         Assert.Equal("00000FFF", Convert.ToHexString(guest.Command(9, "25 00 00000000 00 0000 00", null, 8).Good().DataIn[..4]));
     }
@@ -35,10 +35,10 @@ public sealed class EventTests
         var second = guest.PostEventBuffer();
         var info = disk.Info!;
         disk.Change(null, BdevChange.Removed);
-        Assert.Equal((TransportReset, ScsiGuest.Lun(9), 2u), guest.ReceiveEvent(first));
+        Assert.Equal((TransportReset, ScsiGuest.EventLun(9), 2u), guest.ReceiveEvent(first));
         Assert.Equal(3, guest.Command(9, "00 00 00 00 00 00").Response);
         disk.Change(info, BdevChange.Appeared);
-        Assert.Equal((TransportReset, ScsiGuest.Lun(9), 1u), guest.ReceiveEvent(second));
+        Assert.Equal((TransportReset, ScsiGuest.EventLun(9), 1u), guest.ReceiveEvent(second));
         guest.Settle(9);
         guest.Command(9, "28 00 00000000 00 0001 00", null, 512).Good();
     }
@@ -81,7 +81,7 @@ public sealed class EventTests
         guest.TurnUntilIdle();
         Assert.False(guest.IsAnswered(buffer));
         disk.Change(null, BdevChange.Removed);
-        Assert.Equal((TransportReset, ScsiGuest.Lun(9), 2u), guest.ReceiveEvent(buffer));
+        Assert.Equal((TransportReset, ScsiGuest.EventLun(9), 2u), guest.ReceiveEvent(buffer));
     }
 
     [Fact]
@@ -94,7 +94,7 @@ public sealed class EventTests
         Assert.Equal(3, guest.Command(0, "12 00 00 00 60 00", null, 96).Response);
         var buffer = guest.PostEventBuffer();
         disk.Change(info, BdevChange.Appeared);
-        Assert.Equal((TransportReset, ScsiGuest.Lun(0), 1u), guest.ReceiveEvent(buffer));
+        Assert.Equal((TransportReset, ScsiGuest.EventLun(0), 1u), guest.ReceiveEvent(buffer));
         guest.Command(0, "12 00 00 00 60 00", null, 96).Good();
     }
 }

@@ -81,6 +81,9 @@ internal sealed class ScsiGuest : IDisposable
 
     public static ulong Lun(byte target, int lun = 0) => 1UL | ((ulong)target << 8) | ((ulong)(0x40 | (lun >> 8)) << 16) | ((ulong)(byte)lun << 24);
 
+    /// <summary>How an event names unit 0 of a target: without the bits of flat addressing, which Linux would take for a part of the number.</summary>
+    public static ulong EventLun(byte target) => 1UL | ((ulong)target << 8);
+
     public void Start(GuestQueue queue, VirtqueueState? state = null)
         => Run(Session.StartQueueAsync(queue.Setup(state), TestContext.Current.CancellationToken).AsTask());
 
