@@ -112,6 +112,9 @@ internal sealed record BackingFileFacts
     /// <summary>Device and inode, to recognise that the path leads elsewhere now.</summary>
     public required (ulong Device, ulong Inode) Identity { get; init; }
 
+    /// <summary>Whether the file lies in memory (tmpfs), so that its system calls copy and do not wait for a disk.</summary>
+    public required bool IsInMemory { get; init; }
+
     /// <summary>Alignment that memory, offset and length need: 1 through the page cache.</summary>
     public required uint AlignmentBytes { get; init; }
 

@@ -169,6 +169,7 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
             Path = _path,
             IsBlockDevice = isBlockDevice,
             Identity = (status.Device, status.Inode),
+            IsInMemory = !isBlockDevice && IsTmpfs(status.Device),
             AlignmentBytes = alignment,
             PhysicalBlockSizeBytes = isBlockDevice ? BlockDevice.GetPhysicalBlockSize(fd) : Math.Clamp(status.BlockSize, 512, 4096),
             CanDiscard = isBlockDevice ? !options.ReadOnly && ReadQueueLimit(device, "discard_max_bytes") != 0 : canPunch,
@@ -202,6 +203,14 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
     /// <summary>Beyond the end there is nothing to lose: a file system that can punch holes says yes and does nothing.</summary>
     private static bool CanPunchHoles(int fd, ulong size) =>
         FileIo.TryFallocate(fd, FallocateMode.PunchHole | FallocateMode.KeepSize, (size + 0xFFFFF) & ~0xFFFFFul, 4096) == 0;
+
+    private static bool IsTmpfs(ulong device)
+    {
+        // mountinfo: id, parent, major:minor, root, mount point, options, optional fields, "-", type, source, options.
+        var number = $" {device >> 32}:{device & uint.MaxValue} ";
+        return System.IO.File.ReadLines("/proc/self/mountinfo").Any(
+            line => line.Contains(number, StringComparison.Ordinal) && line.Contains(" - tmpfs ", StringComparison.Ordinal));
+    }
 
     /// <summary>A number from the block layer's sysfs folder; a partition has its disk's. 0 where there is none.</summary>
     private static long ReadQueueLimit(ulong device, string name)

@@ -8,6 +8,7 @@ internal sealed unsafe partial class ReactorQueue
 {
     private const int MaxVectors = 1024; // UIO_MAXIOV
     private const ulong MaxTransferBytes = 1 << 30; // below the kernel's own limit, and a multiple of every block size
+    private const ulong MaxInlineBytes = 1 << 20;
     private const int MaxRetries = 1000;
     private const int ZeroBufferBytes = 1 << 20;
     private const int EDQUOT = 122; // asm-generic/errno.h
@@ -117,6 +118,13 @@ internal sealed unsafe partial class ReactorQueue
             return;
         }
 
+        if (_ring is not null && channel.File.Facts.IsInMemory && IsShort(command, slot))
+        {
+            // The kernel's io_uring has no fast way into tmpfs: it would wake a worker thread for what is one copy.
+            OnResult(index, command.Execute());
+            return;
+        }
+
         if (_ring is null || command.Kind == FileCommandKind.DiscardDevice)
         {
             channel.File.Workers.Enqueue(this, index, command);
@@ -138,6 +146,10 @@ internal sealed unsafe partial class ReactorQueue
 
         command.Prepare(entry, (ulong)index);
     }
+
+    /// <summary>Whether a command on a file in memory takes no longer than a copy by the malloc bdev would.</summary>
+    private static bool IsShort(in FileCommand command, FileSlot* slot) =>
+        slot->Step == FileStep.Sync || (slot->Step == FileStep.Transfer && command.LengthBytes <= MaxInlineBytes);
 
     private void IssueAgain()
     {

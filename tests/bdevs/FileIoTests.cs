@@ -73,6 +73,30 @@ public sealed unsafe class FileIoTests : IDisposable
         NativeMemory.AlignedFree(memory);
     }
 
+    [Fact]
+    public void AFileInMemoryIsCopiedWithoutADetour()
+    {
+        var folder = Directory.CreateDirectory($"/dev/shm/vhost-{Guid.NewGuid():N}");
+        try
+        {
+            using var harness = BdevHarness.Start(
+                new FileFactory(), new FileBdevOptions { Path = Path.Combine(folder.FullName, "disk.img"), Create = true, SizeMiB = 4, IoEngine = "io_uring" });
+            using var driver = harness.Open();
+            var queue = ReactorQueues.Get(harness.Reactors[0], useIoUring: true);
+            var data = new byte[4096];
+            Random.Shared.NextBytes(data);
+            Assert.Equal(BlockStatus.Success, driver.Write(8, data, BlockRequestFlags.ForceUnitAccess));
+            Assert.Equal(data, driver.Read(8, 8));
+            Assert.Equal(BlockStatus.Success, driver.Run(BlockOperation.Flush));
+            Assert.Equal(0, queue.SubmitCalls);
+            harness.Reactors[0].Invoke(() => ReactorQueues.Release(queue));
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
     [Theory]
     [InlineData("io_uring")]
     [InlineData("threads")]
