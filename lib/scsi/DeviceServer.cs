@@ -221,6 +221,10 @@ public sealed unsafe class DeviceServer : IDisposable
                 return nexus.Unit.Reservations.Reserve6(nexus, task);
             case CommandKind.Release:
                 return nexus.Unit.Reservations.Release6(nexus, task);
+            case CommandKind.PersistentReserveIn:
+                return PersistentReserveIn.Execute(nexus, task, _buffer);
+            case CommandKind.PersistentReserveOut:
+                return PersistentReserveOut.Execute(nexus, task);
             default:
                 return TaskResult.Check(task, SenseKey.IllegalRequest, AdditionalSense.InvalidOperationCode);
         }
