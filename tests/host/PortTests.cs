@@ -298,7 +298,7 @@ public sealed class PortTests : IDisposable
                 using var test = new PortTests();
                 test.RunSteps(steps);
             },
-            iter: 2_000,
+            iter: 400,
             threads: 1);
     }
 
@@ -391,7 +391,15 @@ public sealed class PortTests : IDisposable
         var candidates = all.SelectMany(bdev => bdev.Channels).Where(inner => inner.Pending.Count > 0 && !inner.IsDisposed).ToArray();
         if (candidates.Length > 0)
         {
-            Run(() => action(candidates[argument % candidates.Length], argument));
+            var inner = candidates[argument % candidates.Length];
+            Run(() =>
+            {
+                // What was posted before ran first.
+                if (inner.Pending.Count > 0)
+                {
+                    action(inner, argument);
+                }
+            });
         }
     }
 
