@@ -13,7 +13,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
     private readonly Dictionary<string, (SourcePublisher Publisher, BdevAttachment Attachment)> _published = new(StringComparer.Ordinal);
 
     /// <summary>How long a withdrawal waits for requests under way.</summary>
-    internal TimeSpan DrainLimit { get; init; } = TimeSpan.FromSeconds(1);
+    internal TimeSpan DrainLimit { get; set; } = TimeSpan.FromSeconds(1);
 
     /// <summary>The port of a name, whether a bdev is there or not.</summary>
     /// <param name="name">The bdev's name.</param>

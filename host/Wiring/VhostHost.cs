@@ -335,7 +335,7 @@ public sealed class VhostHost : IAsyncDisposable
             _loggers,
             _times,
             reactors,
-            new BdevRegistry(_loggers) { DrainLimit = _times.Dispose },
+            new BdevRegistry(_loggers) { DrainLimit = _times.Drain },
             new MemoryRegistry(_loggers.CreateLogger("vhostd.memory")));
     }
 
@@ -349,6 +349,11 @@ public sealed class VhostHost : IAsyncDisposable
             sources = [.. _sources];
             _controllers.Clear();
             _sources.Clear();
+        }
+
+        if (_parts is { } parts)
+        {
+            parts.Bdevs.DrainLimit = _times.Dispose;
         }
 
         // Transports with their devices all at a time, then the sources, those that build on others first.

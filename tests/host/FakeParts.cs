@@ -75,11 +75,11 @@ internal sealed class FakeParts
         public IBdevSource Create(BdevSourceContext context, object options)
         {
             parts.Record($"create {context.Name}");
-            return new Source(parts, context);
+            return new FakeSource(parts, context);
         }
     }
 
-    private sealed class Source(FakeParts parts, BdevSourceContext context) : IBdevSource
+    private sealed class FakeSource(FakeParts parts, BdevSourceContext context) : IBdevSource
     {
         public ValueTask StartAsync(CancellationToken cancellationToken)
         {
@@ -105,11 +105,11 @@ internal sealed class FakeParts
         {
             parts.Record($"create {context.Name}");
             Assert.Equal(bdev, context.GetBdev(bdev).Name);
-            return new Device(parts, context.Name);
+            return new FakeDevice(parts, context.Name);
         }
     }
 
-    private sealed class Device(FakeParts parts, string name) : IVirtioDevice
+    private sealed class FakeDevice(FakeParts parts, string name) : IVirtioDevice
     {
         public uint DeviceId => 2;
 
@@ -143,11 +143,11 @@ internal sealed class FakeParts
         public ITransport Create(TransportContext context, object options)
         {
             parts.Record($"create {context.Name}");
-            return new Transport(parts, context.Name);
+            return new FakeTransport(parts, context.Name);
         }
     }
 
-    private sealed class Transport(FakeParts parts, string name) : ITransport
+    private sealed class FakeTransport(FakeParts parts, string name) : ITransport
     {
         public string Endpoint => name;
 
