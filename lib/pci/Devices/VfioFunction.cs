@@ -18,6 +18,7 @@ internal sealed unsafe class VfioFunction : PciFunction
     private readonly int _vectors;
     private readonly EventFd _removal = EventFd.Create();
     private readonly IDisposable? _removalWatch;
+    private bool _interruptsEnabled;
 
     private VfioFunction(PciAddress address, PciPaths paths, FileDescriptor device, DmaDomain domain, Action release, ILogger logger)
         : base(address.ToString(), logger)
@@ -130,14 +131,17 @@ internal sealed unsafe class VfioFunction : PciFunction
 
     protected override void EnableInterruptsCore(ReadOnlySpan<int> eventFds)
     {
-        if (_vectors > 0)
+        // A set of vectors cannot grow: off first. The kernel answers EINVAL where it is off already.
+        if (_interruptsEnabled)
         {
-            // A set of vectors cannot grow: off first.
             SetIrqs(_irqIndex, []);
-            if (!eventFds.IsEmpty)
-            {
-                SetIrqs(_irqIndex, eventFds);
-            }
+            _interruptsEnabled = false;
+        }
+
+        if (!eventFds.IsEmpty)
+        {
+            SetIrqs(_irqIndex, eventFds);
+            _interruptsEnabled = true;
         }
     }
 
