@@ -19,6 +19,21 @@ public sealed class InventoryTests
         Assert.False(list[1].IsSafeToTake);
     }
 
+    [Fact]
+    public void The_machine_that_runs_the_test_can_be_listed_and_its_root_disk_is_not_offered()
+    {
+        IReadOnlyList<PciDeviceInfo> list = new PciInventory().List();
+        Assert.Equal(Directory.Exists("/sys/bus/pci/devices") ? Directory.GetFileSystemEntries("/sys/bus/pci/devices").Length : 0, list.Count);
+        Assert.All(list, d => Assert.NotEqual(0, d.VendorId));
+        string root = File.ReadLines("/proc/self/mountinfo").Select(l => l.Split(' ')).First(f => f[4] == "/")[2];
+        string link = Path.Combine("/sys/dev/block", root);
+        if (Directory.Exists(link))
+        {
+            string name = Path.GetFileName(new DirectoryInfo(link).ResolveLinkTarget(returnFinalTarget: true)!.FullName);
+            Assert.DoesNotContain(list, d => d.IsSafeToTake && d.BlockDevices.Contains(name));
+        }
+    }
+
     [Theory]
     [InlineData("mounted")]
     [InlineData("partition mounted")]
