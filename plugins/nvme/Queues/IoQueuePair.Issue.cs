@@ -1,0 +1,165 @@
+using System.Runtime.CompilerServices;
+using Vhost.Abstractions;
+using Vhost.Pci;
+using Vhost.Plugins.Nvme.Protocol;
+
+namespace Vhost.Plugins.Nvme.Queues;
+
+/// <summary>How the pair makes commands out of requests.</summary>
+internal sealed unsafe partial class IoQueuePair
+{
+    private const ulong MaxBlocksPerCommand = 65536;
+    private const ulong MaxBlocksPerRange = uint.MaxValue;
+
+    [SkipLocalsInit]
+    private void Pump()
+    {
+        var ring = _ring;
+        if (ring is null || _state != PairState.Running)
+        {
+            return;
+        }
+
+        while (_pending.Head != null && _freeSlot >= 0)
+        {
+            var request = _pending.Head;
+            ref var progress = ref RequestProgress.Of(request);
+            var channel = _channels[progress.ChannelIndex];
+            if (!TryIssue(ring, request, ref progress, channel))
+            {
+                // Only a bounce buffer can be missing, and one comes back with the next bounced completion.
+                break;
+            }
+
+            if (progress.BlocksIssued >= request->BlockCount)
+            {
+                _pending.Pop();
+            }
+        }
+
+        ring.AnnounceSubmissions();
+    }
+
+    private bool TryIssue(NvmeRing ring, BlockRequest* request, ref RequestProgress progress, NvmeChannel channel)
+    {
+        var id = _freeSlot;
+        ref var slot = ref _slots[id];
+        slot.BounceIndex = -1;
+        slot.LengthBytes = 0;
+        slot.BlockOffset = progress.BlocksIssued;
+        var startBlock = request->StartBlock + progress.BlocksIssued;
+        var blocksLeft = request->BlockCount - progress.BlocksIssued;
+        var command = new NvmeCommand { NamespaceId = channel.NamespaceId, CommandId = (ushort)id };
+        ulong blocks;
+        switch (request->Operation)
+        {
+            case BlockOperation.Flush:
+                command.Opcode = NvmeOpcode.Flush;
+                blocks = 0;
+                break;
+            case BlockOperation.Discard:
+                blocks = Math.Min(blocksLeft, MaxBlocksPerRange);
+                command.Opcode = NvmeOpcode.DatasetManagement;
+                command.Dword11 = NvmeOpcode.DatasetDeallocate;
+                var range = _memory!.ListPage(id, out var rangeIova);
+                range[0] = blocks << 32; // context attributes 0, length in blocks
+                range[1] = startBlock;
+                command.Data1 = rangeIova;
+                break;
+            case BlockOperation.WriteZeroes:
+                blocks = Math.Min(blocksLeft, Math.Min(MaxBlocksPerCommand, Math.Max(1, _maxTransferBytes / channel.BlockSizeBytes)));
+                command.Opcode = NvmeOpcode.WriteZeroes;
+                SetRange(ref command, startBlock, blocks);
+                command.Dword12 |= (request->Flags & BlockRequestFlags.MayUnmap) != 0 ? NvmeOpcode.Deallocate : 0;
+                break;
+            default:
+                command.Opcode = request->Operation switch
+                {
+                    BlockOperation.Read => NvmeOpcode.Read,
+                    BlockOperation.Write => NvmeOpcode.Write,
+                    _ => NvmeOpcode.Compare,
+                };
+                if (!TryMapData(request, ref progress, channel, id, blocksLeft, ref command))
+                {
+                    return false;
+                }
+
+                blocks = slot.LengthBytes >> channel.BlockShift;
+                SetRange(ref command, startBlock, blocks);
+                break;
+        }
+
+        if ((request->Flags & BlockRequestFlags.ForceUnitAccess) != 0 && request->Operation is BlockOperation.Write or BlockOperation.WriteZeroes)
+        {
+            command.Dword12 |= NvmeOpcode.ForceUnitAccess;
+        }
+
+        _freeSlot = slot.NextFree;
+        slot.Request = request;
+        slot.Deadline = _reactor.Timestamp + _timeoutTicks;
+        progress.BlocksIssued += blocks;
+        progress.Outstanding++;
+        _outstanding++;
+        Volatile.Write(ref _commandCount, _commandCount + 1);
+        ring.Push(in command);
+        return true;
+    }
+
+    private bool TryMapData(BlockRequest* request, ref RequestProgress progress, NvmeChannel channel, int id, ulong blocksLeft, ref NvmeCommand command)
+    {
+        ref var slot = ref _slots[id];
+        var blockBytes = (nuint)channel.BlockSizeBytes;
+        var limit = (nuint)Math.Min(Math.Min(blocksLeft, MaxBlocksPerCommand), Math.Max(1, _maxTransferBytes / blockBytes)) * blockBytes;
+        var cursor = new SegmentCursor(request->Segments, request->SegmentCount, progress.SegmentIndex, progress.SegmentOffset);
+        var list = _memory!.ListPage(id, out var listIova);
+        var mapped = _mapper!.Map(cursor, limit, blockBytes - 1, list, listIova, ref command);
+        if (mapped == 0)
+        {
+            mapped = nuint.Min(limit, BounceBuffers.BufferBytes);
+            var bounce = _memory.Bounce.Take();
+            if (bounce < 0)
+            {
+                return false;
+            }
+
+            slot.BounceIndex = bounce;
+            slot.SegmentIndex = progress.SegmentIndex;
+            slot.SegmentOffset = progress.SegmentOffset;
+            Volatile.Write(ref _bouncedCommandCount, _bouncedCommandCount + 1);
+            if (request->Operation != BlockOperation.Read)
+            {
+                var source = cursor;
+                source.Copy(_memory.Bounce.Address(bounce), mapped, toBuffer: true);
+            }
+
+            MapContiguous(_memory.Bounce.Iova(bounce), mapped, list, listIova, ref command);
+        }
+
+        slot.LengthBytes = (uint)mapped;
+        cursor.Skip(mapped);
+        progress.SegmentIndex = cursor.Index;
+        progress.SegmentOffset = cursor.Offset;
+        return true;
+    }
+
+    // A bounce buffer is page-aligned and contiguous.
+    private static void MapContiguous(ulong iova, nuint length, ulong* list, ulong listIova, ref NvmeCommand command)
+    {
+        command.Flags = 0;
+        command.Data1 = iova;
+        var pages = (int)((length + 4095) / 4096);
+        for (var page = 1; page < pages; page++)
+        {
+            list[page - 1] = iova + ((ulong)page * 4096);
+        }
+
+        command.Data2 = pages switch { 1 => 0, 2 => list[0], _ => listIova };
+    }
+
+    private static void SetRange(ref NvmeCommand command, ulong startBlock, ulong blocks)
+    {
+        command.Dword10 = (uint)startBlock;
+        command.Dword11 = (uint)(startBlock >> 32);
+        command.Dword12 = (uint)(blocks - 1);
+    }
+}

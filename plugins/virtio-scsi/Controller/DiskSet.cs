@@ -1,0 +1,212 @@
+using System.Buffers.Binary;
+using Microsoft.Extensions.Logging;
+using Vhost.Abstractions;
+using Vhost.Plugins.VirtioScsi.Queues;
+using Vhost.Plugins.VirtioScsi.Scsi;
+
+namespace Vhost.Plugins.VirtioScsi.Controller;
+
+/// <summary>The disks behind the HBA as published bdevs; finds them by asking every target. HBA thread only.</summary>
+internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQueue> queues, Func<Dictionary<string, string>> describeHba)
+{
+    private const int Attempts = 5;
+    private const int MaxLunsPerTarget = 256;
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(30);
+    private readonly Dictionary<LogicalUnit, VirtioScsiDisk> _published = [];
+
+    /// <summary>How many are published.</summary>
+    public int Count => _published.Count;
+
+    /// <summary>Makes what is published equal to what some targets have.</summary>
+    /// <param name="targets">Which targets.</param>
+    /// <param name="maxLun">The greatest LUN of the HBA.</param>
+    /// <param name="cancellationToken">Ends the scan early; what was found stays.</param>
+    public void Scan(IEnumerable<int> targets, int maxLun, CancellationToken cancellationToken)
+    {
+        foreach (var target in targets)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            ScanTarget(target, maxLun);
+        }
+    }
+
+    /// <summary>Withdraws all: the HBA is going or gone.</summary>
+    public void WithdrawAll(string reason)
+    {
+        foreach (var unit in _published.Keys.ToArray())
+        {
+            Withdraw(unit, reason);
+        }
+    }
+
+    private void ScanTarget(int target, int maxLun)
+    {
+        var units = ListUnits(target, maxLun);
+        foreach (var unit in _published.Keys.Where(unit => unit.Target == target && !units.Contains(unit)).ToArray())
+        {
+            Withdraw(unit, "the disk is gone");
+        }
+
+        foreach (var unit in units)
+        {
+            var identity = Identify(unit, out var refusal);
+            if (identity is null)
+            {
+                if (refusal is not null)
+                {
+                    context.Logger.LogError("target {Target}, LUN {Lun} is not served: {Reason}", unit.Target, unit.Lun, refusal);
+                }
+
+                if (_published.ContainsKey(unit))
+                {
+                    Withdraw(unit, refusal ?? "the disk is gone");
+                }
+
+                continue;
+            }
+
+            Publish(unit, identity);
+        }
+    }
+
+    private void Publish(LogicalUnit unit, DiskIdentity identity)
+    {
+        if (_published.TryGetValue(unit, out var disk) && disk.BlockSizeBytes != identity.Info.BlockSizeBytes)
+        {
+            // A new block size is a new disk: nobody who uses the old one could make sense of it.
+            Withdraw(unit, "the disk was formatted with another block size");
+            disk = null;
+        }
+
+        if (disk is null)
+        {
+            disk = new VirtioScsiDisk(unit.BdevName(context.Name), unit, identity, queues, describeHba);
+            _published.Add(unit, disk);
+            context.Publisher.Publish(disk);
+        }
+        else if (disk.Info != identity.Info)
+        {
+            disk.Identity = identity;
+            context.Publisher.NotifyChanged(disk.Name);
+        }
+    }
+
+    private HashSet<LogicalUnit> ListUnits(int target, int maxLun)
+    {
+        var units = new HashSet<LogicalUnit>();
+        var lun0 = new LogicalUnit(target, 0);
+        var (outcome, data) = Ask(lun0, InitiatorCdb.ReportLuns(ScsiExchange.MaxDataBytes), ScsiExchange.MaxDataBytes);
+        if (outcome.Response == 3)
+        {
+            return units; // BAD_TARGET: there is none
+        }
+
+        if (outcome.Response != 0)
+        {
+            throw new HbaFailure($"target {target} does not answer REPORT LUNS: {outcome.Describe()}");
+        }
+
+        if (outcome.Status != 0 || data.Length < 8)
+        {
+            // A target may lack the command: then LUN 0 is all there is to look at.
+            units.Add(lun0);
+            return units;
+        }
+
+        var listed = (int)Math.Min(BinaryPrimitives.ReadUInt32BigEndian(data), (uint)(data.Length - 8)) / 8;
+        for (var i = 0; i < Math.Min(listed, MaxLunsPerTarget); i++)
+        {
+            if (LogicalUnit.FromReport(target, data.AsSpan(8 + (8 * i), 8)) is { } unit && unit.Lun <= maxLun)
+            {
+                units.Add(unit);
+            }
+        }
+
+        return units;
+    }
+
+    private DiskIdentity? Identify(LogicalUnit unit, out string? refusal)
+    {
+        refusal = null;
+        var (outcome, inquiry) = Ask(unit, InitiatorCdb.Inquiry(null, 96), 96);
+        if (outcome.Response != 0 || outcome.Status != 0 || !DiskIdentity.IsDisk(inquiry))
+        {
+            if (inquiry.Length < 36 && outcome is { Response: 0, Status: 0 })
+            {
+                refusal = $"its INQUIRY data are cut short ({inquiry.Length} bytes)";
+            }
+
+            return null;
+        }
+
+        // A disk that just appeared may report unit attentions and become ready first.
+        Ask(unit, InitiatorCdb.TestUnitReady(), 0);
+        var (status, capacity) = Ask(unit, InitiatorCdb.ReadCapacity16(32), 32);
+        if (status.Status != 0 || status.Response != 0)
+        {
+            (status, capacity) = Ask(unit, InitiatorCdb.ReadCapacity10(), 8);
+        }
+
+        if (status.Status != 0 || status.Response != 0)
+        {
+            refusal = $"its capacity cannot be read: {status.Describe()}";
+            return null;
+        }
+
+        var pages = ReadPage(unit, 0x00);
+        byte[] Page(byte page) => pages.AsSpan(Math.Min(4, pages.Length)).Contains(page) ? ReadPage(unit, page) : [];
+        var (modeStatus, caching) = Ask(unit, InitiatorCdb.ModeSense6(0x08, 64), 64);
+        return DiskIdentity.Decode(
+            inquiry, capacity, Page(0x80), Page(0xb0), Page(0xb2), Page(0xb1), modeStatus is { Status: 0, Response: 0 } ? caching : [], out refusal);
+    }
+
+    private byte[] ReadPage(LogicalUnit unit, byte page)
+    {
+        var (outcome, data) = Ask(unit, InitiatorCdb.Inquiry(page, 252), 252);
+        if (outcome.Status != 0 || outcome.Response != 0 || data.Length < 4 || data[1] != page)
+        {
+            return [];
+        }
+
+        var length = 4 + BinaryPrimitives.ReadUInt16BigEndian(data.AsSpan(2));
+        return data.Length > length ? data[..length] : data;
+    }
+
+    // Repeats what was put off: a unit attention, a target that is becoming ready.
+    private (ScsiOutcome Outcome, byte[] Data) Ask(LogicalUnit unit, InitiatorCdb cdb, int dataInBytes)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            var exchange = new ScsiExchange(unit, cdb, dataInBytes);
+            var queue = queues[0];
+            queue.Reactor.Post(static state => { var (to, what) = ((RequestQueue, ScsiExchange))state!; to.Submit(what); }, (queue, exchange));
+            if (!exchange.Result.Wait(AnswerLimit))
+            {
+                throw new HbaFailure($"target {unit.Target}, LUN {unit.Lun}: no answer to command 0x{cdb[0]:x2} within {AnswerLimit.TotalSeconds} s");
+            }
+
+            var (outcome, data) = exchange.Result.Result;
+            // Less data than asked for is usual here and no failure.
+            var judged = outcome;
+            judged.ResidualBytes = 0;
+            if (!judged.Judge().CanRetry || attempt == Attempts)
+            {
+                return (outcome, data);
+            }
+
+            if (attempt > 1)
+            {
+                Task.Delay(50 << attempt).Wait();
+            }
+        }
+    }
+
+    // Not waited for: requests under way end when the queues end them.
+    private void Withdraw(LogicalUnit unit, string reason)
+    {
+        _published.Remove(unit, out var disk);
+        context.Publisher.WithdrawAsync(disk!.Name, reason).AsTask().ContinueWith(
+            task => context.Logger.LogError(task.Exception, "withdrawing {Bdev} failed", disk.Name),
+            CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+    }
+}
