@@ -45,6 +45,9 @@ internal sealed class FileChannel : IBdevChannel
     public void Submit(ReadOnlySpan<BlockRequestPointer> requests) => _queue.Submit(this, requests);
 
     /// <inheritdoc/>
+    public void Abort(BlockRequestPointer request) => _queue.Abort(this, request);
+
+    /// <inheritdoc/>
     public void Dispose()
     {
         if (!IsClosed)

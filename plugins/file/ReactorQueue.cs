@@ -120,6 +120,31 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
     }
 
     /// <summary>
+    /// Ends a request early if it still waits here, or in the kernel for its turn; what a disk or a thread has begun runs to its end.
+    /// </summary>
+    /// <param name="channel">Whose request.</param>
+    /// <param name="request">The request.</param>
+    public void Abort(FileChannel channel, BlockRequestPointer request)
+    {
+        if (TryForgetWaiting(request.Pointer))
+        {
+            Complete(channel, request.Pointer, BlockStatus.Aborted);
+        }
+        else
+        {
+            for (var i = 0; i < SlotCount && _ring is not null; i++)
+            {
+                if (_slots[i].Request == request.Pointer)
+                {
+                    Cancel(i);
+                }
+            }
+        }
+
+        Flush();
+    }
+
+    /// <summary>
     /// Ends a channel. Its requests that have not begun are forgotten; those under way are cancelled where the kernel can, and keep the file
     /// and this queue alive until they are done.
     /// </summary>
@@ -138,11 +163,7 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
                 }
 
                 _slots[i].Request = null;
-                var entry = _ring is null ? null : _ring.TryGetEntry();
-                if (entry != null)
-                {
-                    entry->PrepareCancel((ulong)i, CancellationUserData);
-                }
+                Cancel(i);
             }
 
             Flush();
@@ -376,6 +397,50 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
             }
 
             request = next;
+        }
+    }
+
+    private bool TryForgetWaiting(BlockRequest* wanted)
+    {
+        var found = false;
+        var request = _firstWaiting;
+        _firstWaiting = null;
+        while (request != null)
+        {
+            var next = (BlockRequest*)request->BdevScratch[0];
+            if (request == wanted)
+            {
+                found = true;
+            }
+            else
+            {
+                Wait(_channels[(int)request->BdevScratch[1]]!, request);
+            }
+
+            request = next;
+        }
+
+        return found;
+    }
+
+    /// <summary>Asks the kernel to let go of a slot's system call. Its completion comes all the same.</summary>
+    private void Cancel(int index)
+    {
+        if (_ring is null)
+        {
+            return;
+        }
+
+        var entry = _ring.TryGetEntry();
+        if (entry == null)
+        {
+            SubmitRing();
+            entry = _ring.TryGetEntry();
+        }
+
+        if (entry != null)
+        {
+            entry->PrepareCancel((ulong)index, CancellationUserData);
         }
     }
 

@@ -129,6 +129,45 @@ public sealed unsafe class FileIoTests : IDisposable
     }
 
     [Theory]
+    [InlineData("io_uring")]
+    [InlineData("threads")]
+    public void AnAbortedRequestCompletesOnceAndOneThatWaitsDoesNothing(string engine)
+    {
+        using var harness = Start(engine, out _);
+        const int Count = 3000;
+        using var driver = harness.Open(queueDepth: Count);
+        var memory = (byte*)NativeMemory.AlignedAlloc(Count * 512, 4096);
+        new Span<byte>(memory, Count * 512).Fill(0x11);
+        for (var i = 0; i < Count; i++)
+        {
+            driver.Add(i, BlockOperation.Write, (ulong)i, 1, memory + (i * 512), 512);
+        }
+
+        driver.Submit();
+        for (var i = 0; i < Count; i++)
+        {
+            if (driver.Request(i)->SubmitterContext != 0)
+            {
+                var request = new BlockRequestPointer(driver.Request(i));
+                harness.Reactors[0].Invoke(() => driver.Channel.Abort(request));
+            }
+        }
+
+        driver.Wait();
+        Assert.Equal(Count, driver.CompletedCount);
+        Assert.Equal(BlockStatus.Aborted, driver.Request(Count - 1)->Status); // there are fewer slots, so it waited
+        for (var i = 0; i < Count; i++)
+        {
+            var status = driver.Request(i)->Status;
+            Assert.True(status is BlockStatus.Success or BlockStatus.Aborted);
+        }
+
+        var last = driver.Read(Count - 1, 1);
+        Assert.Equal(new byte[512], last);
+        NativeMemory.AlignedFree(memory);
+    }
+
+    [Theory]
     [InlineData("io_uring", false)]
     [InlineData("threads", false)]
     [InlineData("io_uring", true)]
