@@ -1,0 +1,110 @@
+using Vhost.Abstractions;
+using Vhost.Linux;
+using Vhost.VhostUser;
+
+namespace Vhost.Plugins.VvuTransport;
+
+/// <summary>
+/// A session's link over a vvu device: messages are buffers of two virtqueues, memory is a BAR, kicks are interrupts, calls are doorbells. Offsets of memory
+/// regions are offsets in the BAR here: <see cref="MemoryTable"/> has rewritten them.
+/// </summary>
+internal sealed class VvuLink(VvuDevice device) : IVhostUserLink
+{
+    /// <inheritdoc/>
+    public bool CarriesDescriptors => false;
+
+    /// <inheritdoc/>
+    // The published devices drop the link for everything but MQ, whatever they let a driver negotiate.
+    public ProtocolFeatures ProtocolFeatures => device.HasFullForwarding
+        ? ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config | ProtocolFeatures.BackendRequest
+            | ProtocolFeatures.Status | ProtocolFeatures.ResetDevice | ProtocolFeatures.ConfigureMemorySlots
+        : ProtocolFeatures.MultiQueue;
+
+    /// <inheritdoc/>
+    public void SendReply(MessageHeader header, ReadOnlySpan<byte> payload, FileDescriptor? descriptor)
+    {
+        if (!TrySend(header, payload))
+        {
+            throw new VhostUserException($"{device.Pci.Address}: the device takes no replies: all {128} tx buffers are in its hands");
+        }
+    }
+
+    /// <inheritdoc/>
+    public IMappedRegion MapRegion(in RegionDescription description, FileDescriptor? descriptor)
+    {
+        descriptor?.Dispose();
+        var bar = device.Layout.MemoryBar;
+        var offset = description.OffsetBytes;
+        if (offset > bar.LengthBytes || description.LengthBytes > bar.LengthBytes - offset)
+        {
+            throw new VhostUserException(
+                $"the memory region at guest address 0x{description.GuestAddress:x} (BAR offset 0x{offset:x}, length 0x{description.LengthBytes:x}) does not fit the BAR of 0x{bar.LengthBytes:x} bytes; give the Compute VM less memory");
+        }
+
+        var address = device.MapMemory(offset, description.LengthBytes);
+        if (address == 0)
+        {
+            throw new VhostUserException(
+                $"the memory region at guest address 0x{description.GuestAddress:x} cannot be mapped from BAR {bar.Index} at 0x{offset:x}; with vvu-device, let the Compute VM's memory be the file of its --memory");
+        }
+
+        var physical = bar.PhysicalAddress == 0 ? 0 : bar.PhysicalAddress + offset;
+        return new VvuRegion(
+            new MemoryRegion(
+                description.GuestAddress, address, description.LengthBytes, IsWritable: true,
+                new MemoryBacking(MemoryBackingKind.DeviceBar, 4096, -1, offset, device.Pci.Address, bar.Index, physical)),
+            offset);
+    }
+
+    /// <inheritdoc/>
+    public IQueueKick OpenKick(int queueIndex, FileDescriptor? descriptor)
+    {
+        descriptor?.Dispose();
+        return new VvuKick(device.EnableKick(queueIndex));
+    }
+
+    /// <inheritdoc/>
+    public IQueueCall CreateCall(int queueIndex) => device.DoorbellOffset(queueIndex) is { } offset
+        ? new VvuCall(device.Layout.DoorbellBar, offset, queueIndex)
+        : throw new VhostUserException($"{device.Pci.Address}: the device has no doorbell for queue {queueIndex}");
+
+    /// <inheritdoc/>
+    public ISharedMemory MapShared(in SharedAreaDescription description, FileDescriptor? descriptor, string purpose)
+    {
+        descriptor?.Dispose();
+        throw new VhostUserException($"{purpose} cannot be shared over this vvu device");
+    }
+
+    /// <inheritdoc/>
+    public ISharedMemory CreateShared(ulong lengthBytes, string purpose) =>
+        throw new VhostUserException($"{purpose} cannot be shared over this vvu device");
+
+    /// <inheritdoc/>
+    public IBackendChannel OpenBackendChannel(FileDescriptor? descriptor)
+    {
+        descriptor?.Dispose();
+        return new VvuBackendChannel(this);
+    }
+
+    /// <summary>Sends a message. Any thread, one at a time.</summary>
+    internal bool TrySend(MessageHeader header, ReadOnlySpan<byte> payload)
+    {
+        Span<byte> bytes = stackalloc byte[MessageHeader.LengthBytes];
+        header.Write(bytes);
+        // A configuration change is announced by whatever thread brings it; replies come from the server's.
+        lock (device.Send)
+        {
+            return device.Send.TrySend(bytes, payload);
+        }
+    }
+
+    /// <summary>Requests of this side go the same way as replies; the missing reply flag tells them apart.</summary>
+    private sealed class VvuBackendChannel(VvuLink link) : IBackendChannel
+    {
+        public bool TrySend(MessageHeader header) => link.TrySend(header, []);
+
+        public void Dispose()
+        {
+        }
+    }
+}

@@ -1,0 +1,276 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Logging;
+using Vhost.Abstractions;
+using Vhost.Linux;
+using Vhost.VhostUser;
+
+namespace Vhost.Plugins.VvuTransport;
+
+/// <summary>
+/// Serves one vvu device while it is there: raises this side's status, feeds messages to a session while the other VM is connected, and begins anew when it has
+/// gone. All members but <see cref="Status"/> belong to the transport's thread.
+/// </summary>
+internal sealed class VvuServer : IDisposable
+{
+    private const string Listening = "waiting for the other VM";
+    private static readonly TimeSpan IdleInterval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan PolledIntervalMax = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan HandshakeLimit = TimeSpan.FromSeconds(5);
+    private readonly TransportContext _context;
+    private readonly IVirtioDevice _served;
+    private readonly VvuDevice _device;
+    private readonly EventFd _wake;
+    private readonly Epoll _epoll = Epoll.Create();
+    private readonly VvuLink _link;
+    private readonly CancellationToken _stopping;
+    private readonly CancellationToken _cut;
+    private readonly byte[] _buffer = new byte[MessageQueue.BufferBytes];
+    private VhostUserSession? _session;
+    private long _sessionStart;
+    private bool _hasHandshake;
+    private bool _isWarned;
+    private bool _isDropping;
+    private int _polledMilliseconds = 1;
+    private volatile string _status = Listening;
+
+    /// <summary>Prepares to serve.</summary>
+    /// <param name="context">What the host gave the transport.</param>
+    /// <param name="served">The device type's device.</param>
+    /// <param name="device">The vvu device; the caller's.</param>
+    /// <param name="wake">Signalled when the server is to look around.</param>
+    /// <param name="stopping">Ends the serving.</param>
+    /// <param name="cut">Gives up requests that are under way.</param>
+    public VvuServer(TransportContext context, IVirtioDevice served, VvuDevice device, EventFd wake, CancellationToken stopping, CancellationToken cut)
+    {
+        _context = context;
+        _served = served;
+        _device = device;
+        _wake = wake;
+        _stopping = stopping;
+        _cut = cut;
+        _link = new VvuLink(device);
+        if (served.RequiresConfigAccess && !device.HasFullForwarding)
+        {
+            throw new VvuRefusal(
+                $"{device.Pci.Address}: this device type needs the device configuration, which this vvu device does not carry (layout {device.Layout.Name}, no full forwarding): use a controller of type scsi, or vvu-device");
+        }
+
+        _epoll.Add(wake.Raw, EpollEvents.In, 0);
+        for (var vector = 0; vector < Math.Min(device.Vectors.Count, 2); vector++)
+        {
+            _epoll.Add(device.Vectors[vector], EpollEvents.In, (ulong)vector + 1);
+        }
+    }
+
+    /// <summary>What is known of the other VM, for people. Any thread.</summary>
+    public string Status => _status;
+
+    /// <summary>Serves until the transport is stopped or the device gone.</summary>
+    public void Run()
+    {
+        try
+        {
+            _device.WriteStatus(VvuDevice.SlaveUp);
+            while (!_stopping.IsCancellationRequested && !_device.Pci.Removed.IsCancellationRequested)
+            {
+                Turn();
+                if (_device.Receive.TryArm())
+                {
+                    Wait();
+                }
+            }
+        }
+        finally
+        {
+            EndSession();
+            if (!_device.Pci.Removed.IsCancellationRequested)
+            {
+                // This side is down. A published device keeps the other VM's connection all the same; ours closes it.
+                _device.WriteStatus(0);
+            }
+
+            _status = "stopped";
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _epoll.Dispose();
+
+    private void Turn()
+    {
+        var status = _device.ReadStatus();
+        if (status == uint.MaxValue)
+        {
+            throw new VvuFailure($"{_device.Pci.Address}: the device does not answer: its registers read as all ones");
+        }
+
+        if ((status & VvuDevice.SlaveUp) == 0)
+        {
+            // The other VM has gone, or the device dropped it: what it said last is void.
+            DiscardMessages();
+            if (_session is not null)
+            {
+                _context.Logger.LogInformation("{Name}: the other VM disconnected", _context.Name);
+                EndSession();
+            }
+
+            _isDropping = false;
+            _device.WriteStatus(VvuDevice.SlaveUp);
+            status = _device.ReadStatus();
+        }
+
+        if ((status & VvuDevice.MasterUp) == 0 || _isDropping)
+        {
+            DiscardMessages();
+            return;
+        }
+
+        if (_session is null)
+        {
+            Begin();
+        }
+
+        while (_session is not null && !_stopping.IsCancellationRequested && _device.Receive.TryReceive(_buffer, out var length))
+        {
+            Handle(_buffer.AsSpan(0, length));
+        }
+
+        WarnOfStaleSession();
+    }
+
+    private void Begin()
+    {
+        _session = new VhostUserSession(_served, _link, new VhostUserSessionOptions
+        {
+            Name = _context.Name, Memory = _context.Memory, Logger = _context.Logger, DrainTimeout = _context.DrainTimeout,
+        });
+        _sessionStart = Stopwatch.GetTimestamp();
+        _hasHandshake = _isWarned = false;
+        _status = "connected";
+        _context.Logger.LogInformation("{Name}: the other VM is connected", _context.Name);
+    }
+
+    private void Handle(Span<byte> bytes)
+    {
+        try
+        {
+            if (bytes.Length < MessageHeader.LengthBytes)
+            {
+                throw new VhostUserException($"a message of {bytes.Length} bytes is shorter than its header");
+            }
+
+            var header = MessageHeader.Read(bytes);
+            header.CheckFrame();
+            var payload = bytes[MessageHeader.LengthBytes..];
+            if (payload.Length != header.PayloadBytes)
+            {
+                throw new VhostUserException($"message {header.Request} has {payload.Length} bytes of payload and announces {header.PayloadBytes}");
+            }
+
+            MemoryTable.Rewrite((FrontEndRequest)header.Request, payload, _device.Layout.MemoryOffsetBytes);
+            _hasHandshake |= (FrontEndRequest)header.Request is FrontEndRequest.GetFeatures or FrontEndRequest.SetOwner;
+            var message = new VhostUserMessage(header, payload.ToArray(), []);
+            // The session is asynchronous because reactors answer it; this thread has nothing else to do meanwhile.
+            _session!.HandleAsync(message, _cut).AsTask().GetAwaiter().GetResult();
+        }
+        catch (VhostUserException exception)
+        {
+            _context.Logger.LogError("{Name}: the session with the other VM ends: {Reason}", _context.Name, exception.Message);
+            Drop();
+        }
+        catch (Exception exception) when (exception is not VvuFailure)
+        {
+            _context.Logger.LogError(exception, "{Name}: the session with the other VM ends by a fault of this program or a plugin", _context.Name);
+            Drop();
+        }
+    }
+
+    // Ends the session and makes the device close the other VM's connection, so that it may begin anew.
+    private void Drop()
+    {
+        EndSession();
+        _isDropping = true;
+        if (_device.HasFullForwarding)
+        {
+            _device.WriteStatus(0);
+            return;
+        }
+
+        // A published device keeps the connection when this side goes down, but it closes it for a message that is no reply.
+        Span<byte> invalid = stackalloc byte[MessageHeader.LengthBytes];
+        new MessageHeader(0, MessageHeader.Version, 0).Write(invalid);
+        if (!_device.Send.TrySend(invalid, []))
+        {
+            throw new VvuFailure($"{_device.Pci.Address}: the device takes no messages, so the other VM cannot be disconnected; resetting the device");
+        }
+    }
+
+    private void EndSession()
+    {
+        var session = _session;
+        _session = null;
+        if (session is not null)
+        {
+            _status = "disconnecting";
+            session.EndAsync(_cut).AsTask().GetAwaiter().GetResult();
+        }
+
+        _status = Listening;
+    }
+
+    private void DiscardMessages()
+    {
+        // Bounded by what the queue holds at most twice: a device that writes as fast as this reads is looked at again in the next turn.
+        for (var i = 0; i < 256 && _device.Receive.TryReceive(_buffer, out _); i++)
+        {
+        }
+    }
+
+    private void WarnOfStaleSession()
+    {
+        if (_session is not null && !_hasHandshake && !_isWarned && Stopwatch.GetElapsedTime(_sessionStart) > HandshakeLimit)
+        {
+            _isWarned = true;
+            _context.Logger.LogError(
+                "{Name}: the other VM is connected but begins no session: it is in the middle of one with an earlier vhostd, and this vvu device cannot make it begin anew. Restart the Compute VM (or give its chardev reconnect=1 and disconnect it)",
+                _context.Name);
+            _status = "connected, but the other VM must be restarted";
+        }
+    }
+
+    private void Wait()
+    {
+        Span<EpollEvent> events = stackalloc EpollEvent[3];
+        var milliseconds = (int)IdleInterval.TotalMilliseconds;
+        if (_device.Vectors.Count == 0)
+        {
+            // No interrupt at all: looks more and more rarely while nothing happens.
+            milliseconds = _polledMilliseconds;
+            _polledMilliseconds = Math.Min(_polledMilliseconds * 2, (int)PolledIntervalMax.TotalMilliseconds);
+        }
+
+        var count = _epoll.Wait(events, milliseconds);
+        for (var i = 0; i < count; i++)
+        {
+            if (events[i].Token == 0)
+            {
+                _wake.Drain();
+                continue;
+            }
+
+            EventFd.DrainRaw(_device.Vectors[(int)events[i].Token - 1]);
+            if (_device.Pci.IsLevelTriggered)
+            {
+                // Reading the ISR status silences the line; then it may come again. It does not tell which queue was kicked.
+                _device.Virtio.ReadIsr();
+                _device.ForwardKicks();
+                _device.Pci.UnmaskInterrupt();
+            }
+        }
+
+        if (_device.Vectors.Count == 0 && _device.Receive.HasMessage)
+        {
+            _polledMilliseconds = 1;
+        }
+    }
+}
