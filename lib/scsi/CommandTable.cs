@@ -44,6 +44,7 @@ internal static class CommandTable
         new(CommandKind.PersistentReserveOut, "5F 02 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x02),
         new(CommandKind.PersistentReserveOut, "5F 03 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x03),
         new(CommandKind.PersistentReserveOut, "5F 04 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x04),
+        new(CommandKind.PersistentReserveOut, "5F 05 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x05),
         new(CommandKind.PersistentReserveOut, "5F 06 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x06),
         new(CommandKind.Read, "88 1C FF FF FF FF FF FF FF FF FF FF FF FF 1F 00", ReadTraits),
         new(CommandKind.CompareAndWrite, "89 18 FF FF FF FF FF FF FF FF 00 00 00 FF 1F 00", WriteTraits),

@@ -16,6 +16,8 @@ public sealed unsafe class DeviceServer : IDisposable
 
     private readonly byte[] _buffer = new byte[8192];
 
+    private TaskAbortion? _abortion;
+
     internal ScratchPool Scratch { get; } = new();
 
     /// <summary>Starts a command.</summary>
@@ -43,6 +45,10 @@ public sealed unsafe class DeviceServer : IDisposable
 
         return Finish(task, BeginOther(nexus, state, command, task));
     }
+
+    /// <summary>What the command that was just begun waits for. Once after each <see cref="ScsiAction.Wait"/>.</summary>
+    public TaskAbortion TakeAbortion()
+        => Interlocked.Exchange(ref _abortion, null) ?? throw new InvalidOperationException("no command waits");
 
     /// <summary>Starts a command for a logical unit number that no unit has (SPC-4, section 4.2; SAM-5, section 4.12).</summary>
     /// <param name="target">The target.</param>
@@ -224,7 +230,8 @@ public sealed unsafe class DeviceServer : IDisposable
             case CommandKind.PersistentReserveIn:
                 return PersistentReserveIn.Execute(nexus, task, _buffer);
             case CommandKind.PersistentReserveOut:
-                return PersistentReserveOut.Execute(nexus, task);
+                _abortion = PersistentReserveOut.Execute(nexus, task);
+                return _abortion is null ? ScsiAction.Done : ScsiAction.Wait;
             default:
                 return TaskResult.Check(task, SenseKey.IllegalRequest, AdditionalSense.InvalidOperationCode);
         }

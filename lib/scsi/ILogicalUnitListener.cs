@@ -9,4 +9,13 @@ public interface ILogicalUnitListener
     /// <param name="nexus">Through which nexus the listener sees the unit.</param>
     /// <param name="change">What happened.</param>
     void OnLogicalUnitChanged(ItlNexus nexus, BdevChange change);
+
+    /// <summary>Another initiator aborts all tasks of this nexus (PREEMPT AND ABORT). Any thread; must not block.</summary>
+    /// <param name="nexus">Whose tasks.</param>
+    /// <param name="onDone">To be called once, on any thread, when none of those is under way that were when this was called.</param>
+    void AbortTasks(ItlNexus nexus, Action onDone)
+    {
+        ArgumentNullException.ThrowIfNull(onDone);
+        onDone();
+    }
 }

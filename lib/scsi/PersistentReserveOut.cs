@@ -3,7 +3,7 @@ using System.Buffers.Binary;
 namespace Vhost.Scsi;
 
 /// <summary>
-/// PERSISTENT RESERVE OUT (SPC-4, section 6.16). Not offered, and refused: PREEMPT AND ABORT, REGISTER AND MOVE, persistence through power loss
+/// PERSISTENT RESERVE OUT (SPC-4, section 6.16). Not offered, and refused: REGISTER AND MOVE, persistence through power loss
 /// (APTPL), registering other ports (SPEC_I_PT, ALL_TG_PT).
 /// </summary>
 internal static unsafe class PersistentReserveOut
@@ -13,6 +13,7 @@ internal static unsafe class PersistentReserveOut
     public const int Release = 2;
     public const int Clear = 3;
     public const int Preempt = 4;
+    public const int PreemptAndAbort = 5;
     public const int RegisterAndIgnoreExistingKey = 6;
 
     private const int ListLengthBytes = 24;
@@ -20,76 +21,84 @@ internal static unsafe class PersistentReserveOut
     // What READ FULL STATUS fits into a response.
     private const int MaxRegistrations = 128;
 
-    public static ScsiAction Execute(ItlNexus nexus, ScsiTask* task)
+    /// <summary>Executes the command; the task's results are set.</summary>
+    /// <returns>What the command waits for before it is done, or null.</returns>
+    public static TaskAbortion? Execute(ItlNexus nexus, ScsiTask* task)
     {
         var cdb = ScsiTask.CdbOf(task);
-        var serviceAction = cdb[1] & 0x1F;
         if (BinaryPrimitives.ReadUInt32BigEndian(cdb[5..]) != ListLengthBytes)
         {
-            return TaskResult.ParameterListLengthError(task);
+            TaskResult.ParameterListLengthError(task);
+            return null;
         }
 
         Span<byte> list = stackalloc byte[ListLengthBytes];
         if (!Transfers.FetchParameters(task, list))
         {
-            return ScsiAction.Done;
+            return null;
         }
 
         foreach (var bit in (ReadOnlySpan<int>)[3, 2, 0])
         {
             if ((list[20] & (1 << bit)) != 0)
             {
-                return TaskResult.InvalidParameter(task, 20, bit);
+                TaskResult.InvalidParameter(task, 20, bit);
+                return null;
             }
         }
 
+        lock (nexus.Unit.SharedLock)
+        {
+            var preempted = ExecuteLocked(nexus, task, list);
+            nexus.Unit.Reservations.Recompute();
+            return (cdb[1] & 0x1F) == PreemptAndAbort && preempted.Length > 0 ? FindTasks(nexus, preempted) : null;
+        }
+    }
+
+    private static Registration[] ExecuteLocked(ItlNexus nexus, ScsiTask* task, ReadOnlySpan<byte> list)
+    {
+        var serviceAction = task->Cdb[1] & 0x1F;
         var key = BinaryPrimitives.ReadUInt64BigEndian(list);
         var serviceActionKey = BinaryPrimitives.ReadUInt64BigEndian(list[8..]);
         var reservations = nexus.Unit.Reservations;
-        lock (nexus.Unit.SharedLock)
+        var mine = reservations.Find(nexus);
+        var isRegistering = serviceAction is Register or RegisterAndIgnoreExistingKey;
+        var hasKey = isRegistering
+            ? serviceAction == RegisterAndIgnoreExistingKey || key == (mine?.Key ?? 0)
+            : mine is not null && mine.Key == key;
+        if (reservations.IsReserved6 || !hasKey)
         {
-            if (reservations.IsReserved6)
-            {
-                return TaskResult.WithStatus(task, ScsiStatus.ReservationConflict);
-            }
-
-            TaskResult.Good(task, ListLengthBytes);
-            var mine = reservations.Find(nexus);
-            if (serviceAction is Register or RegisterAndIgnoreExistingKey)
-            {
-                if (serviceAction == Register && key != (mine?.Key ?? 0))
-                {
-                    return TaskResult.WithStatus(task, ScsiStatus.ReservationConflict);
-                }
-
-                SetKey(reservations, nexus, mine, serviceActionKey, task);
-            }
-            else if (mine is null || mine.Key != key)
-            {
-                return TaskResult.WithStatus(task, ScsiStatus.ReservationConflict);
-            }
-            else
-            {
-                switch (serviceAction)
-                {
-                    case Reserve:
-                        DoReserve(reservations, mine, task);
-                        break;
-                    case Release:
-                        DoRelease(reservations, nexus, mine, task);
-                        break;
-                    case Clear:
-                        DoClear(reservations, nexus);
-                        break;
-                    default:
-                        DoPreempt(reservations, nexus, mine, serviceActionKey, task);
-                        break;
-                }
-            }
-
-            reservations.Recompute();
-            return ScsiAction.Done;
+            TaskResult.WithStatus(task, ScsiStatus.ReservationConflict);
+            return [];
         }
+
+        TaskResult.Good(task, ListLengthBytes);
+        if (isRegistering)
+        {
+            SetKey(reservations, nexus, mine, serviceActionKey, task);
+            return [];
+        }
+
+        switch (serviceAction)
+        {
+            case Reserve:
+                DoReserve(reservations, mine!, task);
+                return [];
+            case Release:
+                DoRelease(reservations, nexus, mine!, task);
+                return [];
+            case Clear:
+                DoClear(reservations, nexus);
+                return [];
+            default:
+                return DoPreempt(reservations, nexus, mine!, serviceActionKey, task);
+        }
+    }
+
+    private static TaskAbortion? FindTasks(ItlNexus by, Registration[] preempted)
+    {
+        var nexuses = by.Unit.Nexuses.Where(nexus => nexus != by && preempted.Any(registration => registration.IsOf(nexus))).ToArray();
+        return nexuses.Length == 0 ? null : new TaskAbortion(nexuses);
     }
 
     private static void SetKey(Reservations reservations, ItlNexus nexus, Registration? mine, ulong key, ScsiTask* task)
@@ -186,18 +195,18 @@ internal static unsafe class PersistentReserveOut
     }
 
     // SPC-4, section 5.13.11.4 and figure 9.
-    private static void DoPreempt(Reservations reservations, ItlNexus nexus, Registration mine, ulong victimKey, ScsiTask* task)
+    private static Registration[] DoPreempt(Reservations reservations, ItlNexus nexus, Registration mine, ulong victimKey, ScsiTask* task)
     {
         if (!TryGetType(task, out var type))
         {
-            return;
+            return [];
         }
 
         var takesAll = reservations.IsHeldByAll && victimKey == 0;
         if (victimKey == 0 && !takesAll)
         {
             TaskResult.InvalidParameter(task, 8);
-            return;
+            return [];
         }
 
         var takesReservation = takesAll || reservations.Holder?.Key == victimKey;
@@ -205,7 +214,7 @@ internal static unsafe class PersistentReserveOut
         if (victims.Length == 0)
         {
             TaskResult.WithStatus(task, ScsiStatus.ReservationConflict);
-            return;
+            return [];
         }
 
         // Who preempts with the key that it has itself keeps its registration.
@@ -227,6 +236,7 @@ internal static unsafe class PersistentReserveOut
         }
 
         reservations.Generation++;
+        return removed;
     }
 
     private static bool TryGetType(ScsiTask* task, out ReservationType type)

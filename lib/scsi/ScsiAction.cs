@@ -10,4 +10,10 @@ public enum ScsiAction
     /// Submit <see cref="ScsiTask.Block"/> on the logical unit's channel; when it is completed, call <see cref="DeviceServer.Continue"/>.
     /// </summary>
     Submit,
+
+    /// <summary>
+    /// Take <see cref="DeviceServer.TakeAbortion"/> and start it; when it is done, the command is done: its results are set already. Only
+    /// <see cref="DeviceServer.Begin"/> asks for that. A task that is aborted meanwhile ends at once.
+    /// </summary>
+    Wait,
 }

@@ -13,7 +13,7 @@ internal sealed unsafe class ControlQueueHandler(SessionState session) : IVirtqu
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan TimerPeriod = TimeSpan.FromMilliseconds(100);
 
-    private readonly List<TaskManagement> _pending = [];
+    private readonly List<(TaskManagement Function, nint Request)> _pending = [];
     private Virtqueue? _queue;
     private IDisposable? _timer;
 
@@ -51,7 +51,7 @@ internal sealed unsafe class ControlQueueHandler(SessionState session) : IVirtqu
     /// <summary>Functions that still wait for tasks are answered now: the driver resets the device.</summary>
     public void OnStopping()
     {
-        foreach (var function in _pending.ToArray())
+        foreach (var (function, _) in _pending.ToArray())
         {
             Answer(function, Response.FunctionRejected);
         }
@@ -59,7 +59,7 @@ internal sealed unsafe class ControlQueueHandler(SessionState session) : IVirtqu
 
     public void Detach()
     {
-        foreach (var function in _pending)
+        foreach (var (function, _) in _pending)
         {
             function.IsAnswered = true;
         }
@@ -70,7 +70,7 @@ internal sealed unsafe class ControlQueueHandler(SessionState session) : IVirtqu
     }
 
     /// <summary>All request queues have reported.</summary>
-    public void OnAllReported(TaskManagement function)
+    private void OnAllReported(TaskManagement function)
     {
         if (function.IsAnswered || _queue is null)
         {
@@ -141,17 +141,26 @@ internal sealed unsafe class ControlQueueHandler(SessionState session) : IVirtqu
         else
         {
             var deadline = Reactor.Timestamp + (long)(AnswerLimit.TotalSeconds * Stopwatch.Frequency);
-            var management = new TaskManagement(this, request, function, rawLun, id) { Deadline = deadline };
-            _pending.Add(management);
+            var management = new TaskManagement(function, rawLun, id, PostAllReported) { Deadline = deadline };
+            _pending.Add((management, (nint)request));
             _timer ??= Reactor.AddTimer(TimerPeriod, static state => ((ControlQueueHandler)state!).OnTimer(), this);
             management.Start(session.GetRequestQueues());
         }
     }
 
+    private void PostAllReported(TaskManagement function)
+        => Reactor.Post(
+            static state =>
+            {
+                var (handler, reported) = ((ControlQueueHandler, TaskManagement))state!;
+                handler.OnAllReported(reported);
+            },
+            (this, function));
+
     private void OnTimer()
     {
         // Tasks that do not end in time, because their bdev does not give them back, are still there: the function has failed.
-        foreach (var function in _pending.ToArray())
+        foreach (var (function, _) in _pending.ToArray())
         {
             if (Reactor.Timestamp >= function.Deadline)
             {
@@ -163,13 +172,15 @@ internal sealed unsafe class ControlQueueHandler(SessionState session) : IVirtqu
     private void Answer(TaskManagement function, Response response)
     {
         function.IsAnswered = true;
-        _pending.Remove(function);
+        var index = _pending.FindIndex(pending => pending.Function == function);
+        var request = (VirtioRequest*)_pending[index].Request;
+        _pending.RemoveAt(index);
         if (_pending.Count == 0)
         {
             StopTimer();
         }
 
-        Complete(function.Request, response);
+        Complete(request, response);
         _queue!.Flush();
     }
 

@@ -7,6 +7,10 @@ internal sealed unsafe partial class RequestQueueHandler
 {
     private readonly List<Wait> _waits = [];
 
+    // Commands that wait for the end of other initiators' tasks, by a number of their own: a slot may have another command when the end comes.
+    private readonly Dictionary<long, nint> _waiting = [];
+    private long _lastWaiting;
+
     /// <summary>Does this queue's part of a function, and reports when it is done.</summary>
     public void Manage(TaskManagement function)
     {
@@ -53,8 +57,62 @@ internal sealed unsafe partial class RequestQueueHandler
             var slot = (RequestSlot*)VirtioRequest.PrivateOf(request);
             if (request->IsUnderWay && awaited.Contains(index))
             {
+                if (TryEndWaiting(request))
+                {
+                    continue;
+                }
+
                 _channels[new VirtioScsiLun(slot->Lun).Target]?.Abort(&slot->Task.Block);
             }
+        }
+    }
+
+    /// <summary>The command waits for the end of other initiators' tasks. The queue's reactor.</summary>
+    private void BeginWait(VirtioRequest* request)
+    {
+        var number = ++_lastWaiting;
+        _waiting.Add(number, (nint)request);
+        _server.TakeAbortion().Start(() => Reactor.Post(
+            static state =>
+            {
+                var (handler, ended) = ((RequestQueueHandler, long))state!;
+                handler.EndWaiting(ended);
+            },
+            (this, number)));
+    }
+
+    private void EndWaiting(long number)
+    {
+        if (_waiting.Remove(number, out var pointer))
+        {
+            var request = (VirtioRequest*)pointer;
+            Finish(request, (RequestSlot*)VirtioRequest.PrivateOf(request));
+            _queue!.Flush();
+        }
+    }
+
+    /// <summary>Ends a command that waits, because it is aborted itself: it has no block request under way.</summary>
+    private bool TryEndWaiting(VirtioRequest* request)
+    {
+        foreach (var (number, pointer) in _waiting)
+        {
+            if (pointer == (nint)request)
+            {
+                _waiting.Remove(number);
+                FinishWith(request, (RequestSlot*)VirtioRequest.PrivateOf(request), ((RequestSlot*)VirtioRequest.PrivateOf(request))->AbortResponse);
+                _queue!.Flush();
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private void EndAllWaiting()
+    {
+        foreach (var pointer in _waiting.Values.ToArray())
+        {
+            TryEndWaiting((VirtioRequest*)pointer);
         }
     }
 

@@ -67,6 +67,8 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         return true;
     }
 
+    public void OnStopping() => EndAllWaiting();
+
     public void Detach()
     {
         _isDetached = true;
@@ -140,13 +142,20 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
                 channel = OpenChannel(lun.Target, nexus);
             }
 
-            if (_server.Begin(nexus, &slot->Task) == ScsiAction.Submit)
+            var action = _server.Begin(nexus, &slot->Task);
+            if (action == ScsiAction.Submit)
             {
                 if (channel.Add(&slot->Task.Block))
                 {
                     _dirty[_dirtyCount++] = channel;
                 }
 
+                return;
+            }
+
+            if (action == ScsiAction.Wait)
+            {
+                BeginWait(request);
                 return;
             }
         }

@@ -71,6 +71,10 @@ internal sealed class SessionState(VhostScsiDevice device)
         }
     }
 
+    /// <summary>Ends all tasks for a target on all queues.</summary>
+    public void AbortTasks(byte target, Action onDone)
+        => new TaskManagement(TaskFunction.AbortTaskSet, VirtioScsiLun.OfTarget(target), 0, _ => onDone()).Start(GetRequestQueues());
+
     public void ReportChange(byte target, BdevChange change)
     {
         var scsiEvent = change switch

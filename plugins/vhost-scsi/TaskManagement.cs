@@ -1,22 +1,17 @@
-using Vhost.Virtio;
-
 namespace Vhost.Plugins.VhostScsi;
 
 /// <summary>
 /// One task management function under way. It goes to all request queues, because a driver may send a command on any of them; each looks on its own
 /// reactor and reports when the tasks that it found are done.
 /// </summary>
-/// <param name="control">The control queue that answers.</param>
-/// <param name="request">The driver's request: used on the control queue's reactor only.</param>
 /// <param name="function">What to do.</param>
 /// <param name="lun">For which logical unit; of an I_T nexus reset only the target counts.</param>
 /// <param name="id">For which task.</param>
-internal sealed unsafe class TaskManagement(ControlQueueHandler control, VirtioRequest* request, TaskFunction function, ulong lun, ulong id)
+/// <param name="onAllReported">Called once, on any thread, when all request queues have reported.</param>
+internal sealed class TaskManagement(TaskFunction function, ulong lun, ulong id, Action<TaskManagement> onAllReported)
 {
     private int _queuesLeft;
     private int _foundCount;
-
-    public VirtioRequest* Request => request;
 
     public TaskFunction Function => function;
 
@@ -40,7 +35,7 @@ internal sealed unsafe class TaskManagement(ControlQueueHandler control, VirtioR
         _queuesLeft = queues.Length;
         if (queues.Length == 0)
         {
-            control.OnAllReported(this);
+            onAllReported(this);
             return;
         }
 
@@ -82,13 +77,7 @@ internal sealed unsafe class TaskManagement(ControlQueueHandler control, VirtioR
     {
         if (Interlocked.Decrement(ref _queuesLeft) == 0)
         {
-            control.Reactor.Post(
-                static state =>
-                {
-                    var (handler, function) = ((ControlQueueHandler, TaskManagement))state!;
-                    handler.OnAllReported(function);
-                },
-                (control, this));
+            onAllReported(this);
         }
     }
 }

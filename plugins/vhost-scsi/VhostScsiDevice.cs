@@ -79,6 +79,18 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
     public void OnLogicalUnitChanged(ItlNexus nexus, BdevChange change)
         => _session?.ReportChange(_targetNumbers[nexus.Target], change);
 
+    public void AbortTasks(ItlNexus nexus, Action onDone)
+    {
+        if (_session is { } session)
+        {
+            session.AbortTasks(_targetNumbers[nexus.Target], onDone);
+        }
+        else
+        {
+            onDone();
+        }
+    }
+
     public ValueTask DisposeAsync()
     {
         _session = null;

@@ -68,6 +68,13 @@ public sealed unsafe class Initiator : IBdevCompletions, IDisposable
             action = _server.Continue(nexus!, _task);
         }
 
+        if (action == ScsiAction.Wait)
+        {
+            var isDone = false;
+            _server.TakeAbortion().Start(() => isDone = true);
+            Assert.True(isDone, "nobody's tasks are under way here");
+        }
+
         output.CheckGuards();
         input.CheckGuards();
         Assert.Equal(dataOut, output.Data.ToArray());

@@ -200,6 +200,17 @@ public sealed class PersistentReservationTests : IDisposable
     }
 
     [Fact]
+    public void Preempt_and_abort_preempts()
+    {
+        Out(_a, Register, 0, 0xA).Good();
+        Out(_b, Register, 0, 0xB).Good();
+        Out(_a, Reserve, 0xA, 0, 5).Good();
+        Out(_b, 5, 0xB, 0xA, 5).Good();
+        Attention(_a, AdditionalSense.RegistrationsPreempted);
+        Assert.Equal(("r-", "rw"), (Access(_a), Access(_b)));
+    }
+
+    [Fact]
     public void Clear_clears_everything()
     {
         Out(_a, Register, 0, 0xA).Good();
@@ -254,7 +265,6 @@ public sealed class PersistentReservationTests : IDisposable
         Out(_a, Register, 0, 0xA, flags: 0x01).IllegalParameter(20, 0); // APTPL
         Out(_a, Register, 0, 0xA, flags: 0x04).IllegalParameter(20, 2); // ALL_TG_PT
         Out(_a, Register, 0, 0xA, flags: 0x08).IllegalParameter(20, 3); // SPEC_I_PT
-        Out(_a, 5, 0, 0xA).IllegalField(1, 4);
         Out(_a, 7, 0, 0xA).IllegalField(1, 4);
         _a.Run("5F 00 00 00 00 00000017 00", new byte[23]).Check(SenseKey.IllegalRequest, AdditionalSense.ParameterListLengthError);
         Out(_a, Register, 0, 0xA).Good();

@@ -204,4 +204,54 @@ public sealed class TaskManagementTests
         two.Command(0, "00 00 00 00 00 00").Check(6, 0x2903);
         two.Command(0, "00 00 00 00 00 00").Good();
     }
+
+    [Fact]
+    public void Preempt_and_abort_waits_for_the_end_of_the_others_tasks()
+    {
+        using var disk = new MemoryBdevPort();
+        var factory = new VhostScsiFactory();
+        var targets = new Dictionary<byte, MemoryBdevPort> { [0] = disk };
+        using var one = new ScsiGuest(targets, factory: factory, name: "vhost.0").Settle(0);
+        using var two = new ScsiGuest(targets, factory: factory, name: "vhost.1", shared: one.Reactors).Settle(0);
+        one.Command(0, "5F 06 00 00 00 00000018 00", KeyList(0, 0xA)).Good();
+        two.Command(0, "5F 06 00 00 00 00000018 00", KeyList(0, 0xB)).Good();
+        one.Command(0, "5F 01 05 00 00 00000018 00", KeyList(0xA, 0)).Good();
+
+        // The first one hangs with a write on its way; the second one takes over.
+        disk.IsDeferring = true;
+        disk.IgnoresAbort = true;
+        var write = one.Send(Unit, "2A 00 00000000 00 0001 00", new byte[512]);
+        one.Until(() => disk.PendingCount == 1);
+        var preempt = two.Send(Unit, "5F 05 05 00 00 00000018 00", KeyList(0xB, 0xA));
+        two.TurnUntilIdle();
+        Assert.False(two.IsAnswered(preempt));
+        one.Reactors[0].Invoke(() => disk.CompletePending());
+        two.ReceiveAnswer(preempt).Good();
+        Assert.True(one.IsAnswered(write));
+
+        one.Command(0, "00 00 00 00 00 00").Check(6, 0x2A05);
+        Assert.Equal(0x18, one.Command(0, "2A 00 00000000 00 0001 00", new byte[512]).Status);
+
+        // A command that waits can be aborted itself.
+        disk.IsDeferring = false;
+        one.Command(0, "5F 06 00 00 00 00000018 00", KeyList(0, 0xA)).Good();
+        disk.IsDeferring = true;
+        var read = one.Send(Unit, "28 00 00000000 00 0001 00", null, 512);
+        one.Until(() => disk.PendingCount == 1);
+        preempt = two.Send(Unit, "5F 05 05 00 00 00000018 00", KeyList(0xB, 0xA));
+        two.TurnUntilIdle();
+        Assert.Equal(Complete, two.Function(AbortTask, Unit, preempt));
+        Assert.Equal(2, two.ReceiveAnswer(preempt).Response);
+        one.Reactors[0].Invoke(() => disk.CompletePending());
+        one.ReceiveAnswer(read).Good();
+        two.TurnUntilIdle();
+    }
+
+    private static byte[] KeyList(byte key, byte actionKey)
+    {
+        var list = new byte[24];
+        list[7] = key;
+        list[15] = actionKey;
+        return list;
+    }
 }
