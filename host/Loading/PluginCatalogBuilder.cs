@@ -31,10 +31,12 @@ public sealed class PluginCatalogBuilder
                     loaded.Add(plugin);
                 }
             }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            catch (Exception exception)
             {
-                _problems.Add(new(PluginProblemCode.FileUnreadable, location.Id, location.Directory,
-                    $"the plugin's folder cannot be read: {exception.Message.TrimEnd('.')}", "Let vhostd's user read the folder and all in it"));
+                // Whatever a damaged file makes the runtime do here, the other plugins are not affected.
+                _problems.Add(new(PluginProblemCode.LoadFailed, location.Id, location.File,
+                    $"the plugin cannot be inspected or loaded: {exception.GetType().Name}: {exception.Message.TrimEnd('.')}",
+                    "Copy the plugin again, and let vhostd's user read its folder and all in it"));
             }
         }
 

@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.Versioning;
 using Vhost.Abstractions;
 
 namespace Vhost.Host.Loading;
@@ -63,7 +62,7 @@ internal sealed class PluginInspector(SharedAssemblies shared, List<PluginProble
     {
         int runtimeMajor = Environment.Version.Major;
         bool runs = metadata.TargetFramework is not { } moniker
-            || (new FrameworkName(moniker) is { Identifier: ".NETCoreApp" } framework && framework.Version.Major <= runtimeMajor);
+            || (moniker.Split(",Version=v") is [".NETCoreApp", var text] && Version.TryParse(text, out Version? version) && version.Major <= runtimeMajor);
         return runs
             ? null
             : new(PluginProblemCode.WrongFramework, location.Id, location.File,

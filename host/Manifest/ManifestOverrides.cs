@@ -94,6 +94,7 @@ internal sealed class ManifestOverrides(ManifestTree tree)
             {
                 child = new JsonObject();
                 Put(node, keys[i], child, path, source);
+                tree.NoteOverride(string.Join('.', keys.Take(i + 1)), source, null);
             }
 
             node = child;

@@ -7,7 +7,7 @@ namespace Vhost.Host.Manifest;
 /// <param name="lines">The line of each path that the file has.</param>
 internal sealed class ManifestTree(JsonObject root, IReadOnlyDictionary<string, int> lines)
 {
-    private readonly Dictionary<string, (string Source, string Text)> _overrides = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (string Source, string? Text)> _overrides = new(StringComparer.Ordinal);
 
     /// <summary>The manifest with its overrides.</summary>
     internal JsonObject Root { get; } = root;
@@ -18,8 +18,8 @@ internal sealed class ManifestTree(JsonObject root, IReadOnlyDictionary<string, 
     /// <summary>Notes that an override set a value.</summary>
     /// <param name="path">Where.</param>
     /// <param name="source">What set it, for messages.</param>
-    /// <param name="text">The value as it was written.</param>
-    internal void NoteOverride(string path, string source, string text) => _overrides[path] = (source, text);
+    /// <param name="text">The value as it was written, or null for an object that was made to hold it.</param>
+    internal void NoteOverride(string path, string source, string? text) => _overrides[path] = (source, text);
 
     /// <summary>The text of an override, which has no JSON type, or null if the value is the file's.</summary>
     /// <param name="path">Where.</param>
@@ -29,22 +29,31 @@ internal sealed class ManifestTree(JsonObject root, IReadOnlyDictionary<string, 
     /// <param name="path">Where.</param>
     internal (int? Line, string? Source) OriginOf(string path)
     {
-        for (string inner = path; ; inner = inner[..inner.LastIndexOf('.')])
+        foreach (string inner in WithEnclosing(path))
         {
             if (_overrides.TryGetValue(inner, out var value))
             {
                 return (null, value.Source);
             }
+        }
 
+        foreach (string inner in WithEnclosing(path))
+        {
             if (lines.TryGetValue(inner, out int line))
             {
                 return (line, null);
             }
+        }
 
-            if (!inner.Contains('.', StringComparison.Ordinal))
-            {
-                return (null, null);
-            }
+        return (null, null);
+    }
+
+    private static IEnumerable<string> WithEnclosing(string path)
+    {
+        while (path.Length > 0)
+        {
+            yield return path;
+            path = path[..Math.Max(path.LastIndexOf('.'), 0)];
         }
     }
 }
