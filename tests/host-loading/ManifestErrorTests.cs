@@ -67,7 +67,7 @@ public sealed class ManifestErrorTests
     [InlineData(Rich + ", \"named\": { \"a:b\": {} }", ".named.a:b", "has no ':'")]
     [InlineData(Rich + ", \"named\": { \"a\": {}, \"A\": {} }", ".named", "differ only in case")]
     [InlineData(Rich + ", \"named\": { \"a\": { \"level\": 10 } }", ".named.a.level", "10 is not within 0 to 9")]
-    [InlineData(Rich + ", \"inner\": { \"deeper\": { \"deeper\": { \"levl\": 1 } } }", ".inner.deeper.deeper.levl", "did you mean \"level\"?")]
+    [InlineData(Rich + ", \"inner\": { \"deeper\": { \"levl\": 1 } }", ".inner.deeper.levl", "did you mean \"level\"?")]
     [InlineData(Rich + ", \"inner\": 4", ".inner", "an object is expected")]
     [InlineData(Rich + ", \"note\": \"throw\"", "", "failed in Validate: InvalidOperationException: told to")]
     public void A_fault_of_the_options_is_named(string options, string path, string message) =>
