@@ -149,7 +149,7 @@ public sealed class CommandLineTests
                 await process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(5), TestContext.Current.CancellationToken);
                 Assert.True(process.ExitCode == 0, await Tail(error));
                 Assert.False(File.Exists(socket));
-                TestContext.Current.TestOutputHelper!.WriteLine(ready);
+                TestContext.Current.TestOutputHelper!.WriteLine(ready!);
             }
             finally
             {
