@@ -1,5 +1,7 @@
+using System.Collections.Immutable;
 using System.ComponentModel;
 using System.ComponentModel.DataAnnotations;
+using System.Globalization;
 using System.Reflection;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -32,7 +34,41 @@ internal static class OptionsSchema
             TreatNullObliviousAsNonNullable = true,
             TransformSchemaNode = (context, schema) => Transform(context, schema, type, defaults),
         };
-        return Serializer.GetJsonSchemaAsNode(type, exporter).AsObject();
+        JsonObject schema = Serializer.GetJsonSchemaAsNode(type, exporter).AsObject();
+        return Inline(schema, schema, []).AsObject();
+    }
+
+    /// <summary>
+    /// The exporter writes a type once and points to that place from others. Pointers into properties are beyond many editors, so each is
+    /// replaced by what it points to, unless the type nests in itself.
+    /// </summary>
+    private static JsonNode Inline(JsonNode node, JsonObject root, ImmutableStack<string> within)
+    {
+        switch (node)
+        {
+            case JsonObject owner when owner["$ref"] is JsonValue reference && !within.Contains(reference.GetValue<string>()):
+                string pointer = reference.GetValue<string>();
+                JsonNode? target = pointer.Split('/').Skip(1).Aggregate((JsonNode?)root, (place, step) => place is JsonArray array ? array[int.Parse(step, CultureInfo.InvariantCulture)] : place?[step]);
+                JsonObject merged = Inline(target!, root, within.Push(pointer)).AsObject();
+                foreach ((string key, JsonNode? value) in owner.Where(pair => pair.Key != "$ref"))
+                {
+                    merged[key] = value?.DeepClone();
+                }
+
+                return merged;
+            case JsonObject owner:
+                var result = new JsonObject();
+                foreach ((string key, JsonNode? value) in owner)
+                {
+                    result[key] = value is null ? null : Inline(value, root, within);
+                }
+
+                return result;
+            case JsonArray array:
+                return new JsonArray([.. array.Select(item => item is null ? null : Inline(item, root, within))]);
+            default:
+                return node.DeepClone();
+        }
     }
 
     /// <summary>Only properties with a public setter are options.</summary>

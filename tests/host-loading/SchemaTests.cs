@@ -61,7 +61,9 @@ public sealed class SchemaTests
         (int code, string text, _) = Vhostd.Run("schema");
         Assert.Equal(0, code);
         JsonSchema schema = await Judge(JsonNode.Parse(text)!);
-        string[] samples = [.. Directory.EnumerateFiles(Path.Combine(root, "samples"), "*.json").Where(file => !file.EndsWith(".schema.json", StringComparison.Ordinal))];
+        string[] samples = [.. Directory.EnumerateFiles(Path.Combine(root, "samples"), "*.json").Where(file => !file.EndsWith(".schema.json", StringComparison.Ordinal))
+            // A sample of a plugin that does not come with vhostd is tested with that plugin.
+            .Where(file => !Directory.Exists(Path.ChangeExtension(file, null) + "-plugin"))];
         Assert.NotEmpty(samples);
         foreach (string sample in samples)
         {
