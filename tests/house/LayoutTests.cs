@@ -1,16 +1,19 @@
+using System.Text.RegularExpressions;
+
 namespace Vhost.House.Tests;
 
 /// <summary>Where things are.</summary>
-public sealed class LayoutTests
+public sealed partial class LayoutTests
 {
     [Fact]
     public void Every_project_is_in_the_solution()
     {
         string solution = Repository.Read("Plugins.sln").Replace('\\', '/');
         // The sample is a project from elsewhere; a fixture is built by the test that loads it.
-        Assert.Empty(Repository.With(".csproj")
+        string[] missing = [.. Repository.With(".csproj")
             .Where(project => !project.StartsWith("samples/", StringComparison.Ordinal) && !project.Contains("/fixtures/", StringComparison.Ordinal))
-            .Where(project => !solution.Contains($"\"{project}\"", StringComparison.Ordinal)));
+            .Where(project => !solution.Contains($"\"{project}\"", StringComparison.Ordinal))];
+        Assert.True(missing.Length == 0, "not in Plugins.sln: " + string.Join(", ", missing));
     }
 
     [Fact]
@@ -21,12 +24,10 @@ public sealed class LayoutTests
     public void Every_plugin_has_a_manual_and_is_named_after_its_folder()
     {
         Assert.NotEmpty(Rooms.Plugins);
-        foreach (string plugin in Rooms.Plugins)
-        {
-            string id = Path.GetFileName(plugin);
-            Assert.Contains($"{plugin}/{id}.csproj", Repository.Files);
-            Assert.Contains($"{plugin}/README.md", Repository.Files);
-        }
+        string[] missing = [.. Rooms.Plugins
+            .SelectMany(plugin => new[] { $"{plugin}/{Path.GetFileName(plugin)}.csproj", $"{plugin}/README.md" })
+            .Except(Repository.Files)];
+        Assert.True(missing.Length == 0, string.Join(", ", missing));
     }
 
     [Fact]
@@ -38,13 +39,22 @@ public sealed class LayoutTests
     [Fact]
     public void Links_of_the_documentation_lead_somewhere()
     {
+        var dead = new List<string>();
         foreach (string page in Repository.With(".md"))
         {
-            foreach (System.Text.RegularExpressions.Match link in System.Text.RegularExpressions.Regex.Matches(Repository.Read(page), @"\]\(([^)#\s:]+)(#[^)]*)?\)"))
+            foreach (Match link in Link().Matches(Repository.Read(page)))
             {
                 string target = Path.GetFullPath(Path.Combine(Repository.Root, Path.GetDirectoryName(page)!, link.Groups[1].Value));
-                Assert.True(Path.Exists(target), $"{page} links to {link.Groups[1].Value}, which is not there");
+                if (!Path.Exists(target))
+                {
+                    dead.Add($"{page}: {link.Groups[1].Value}");
+                }
             }
         }
+
+        Assert.True(dead.Count == 0, string.Join(", ", dead));
     }
+
+    [GeneratedRegex(@"\]\(([^)#\s:]+)(#[^)]*)?\)")]
+    private static partial Regex Link();
 }
