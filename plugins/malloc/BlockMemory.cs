@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Linux;
@@ -20,7 +21,9 @@ internal sealed unsafe partial class BlockMemory : IDisposable
     /// <summary>First byte. Valid until <see cref="Dispose"/>.</summary>
     public byte* Address { get; }
 
-    /// <summary>Takes hugetlb pages if enough are free, else memory for transparent huge pages.</summary>
+    /// <summary>
+    /// Takes hugetlb pages, but at most half of the free ones, because guests and DMA need them too; else memory for transparent huge pages.
+    /// </summary>
     /// <param name="context">Names the bdev and takes the log line.</param>
     /// <param name="sizeMiB">How much.</param>
     /// <exception cref="IOException">There is not so much memory.</exception>
@@ -29,7 +32,7 @@ internal sealed unsafe partial class BlockMemory : IDisposable
         var length = (nuint)sizeMiB << 20;
         try
         {
-            var mapping = MemoryMapping.TryMapHugeTlb(length, HugePageBytes);
+            var mapping = length <= CountFreeHugePages() * HugePageBytes / 2 ? MemoryMapping.TryMapHugeTlb(length, HugePageBytes) : null;
             var kind = "hugetlb pages";
             if (mapping is null)
             {
@@ -73,6 +76,15 @@ internal sealed unsafe partial class BlockMemory : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _mapping.Dispose();
+
+    private static nuint CountFreeHugePages()
+    {
+        const string Folder = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+        return Read("free_hugepages") is var free && Read("resv_hugepages") is var reserved && free > reserved ? free - reserved : 0;
+
+        static nuint Read(string name) =>
+            File.Exists($"{Folder}/{name}") && nuint.TryParse(File.ReadAllText($"{Folder}/{name}"), CultureInfo.InvariantCulture, out var count) ? count : 0;
+    }
 
     // SAFETY: start and end lie within the mapping, and are less than two huge pages apart.
     private void Clear(nuint start, nuint end) => new Span<byte>(Address + start, (int)(end - start)).Clear();
