@@ -34,6 +34,8 @@ internal static class CommandTable
         new(CommandKind.Unmap, "42 00 00 00 00 00 1F FF FF 00", WriteTraits),
         new(CommandKind.LogSense, "4D 01 FF FF 00 FF FF FF FF 00", ConflictsWithReserve6),
         new(CommandKind.ModeSelect, "55 11 00 00 00 00 00 FF FF 00", GuardedTraits),
+        new(CommandKind.Reserve, "56 00 00 00 00 00 00 00 00 00", ConflictsWithReserve6),
+        new(CommandKind.Release, "57 00 00 00 00 00 00 00 00 00", None),
         new(CommandKind.ModeSense, "5A 18 FF FF 00 00 00 FF FF 00", GuardedTraits),
         new(CommandKind.PersistentReserveIn, "5E 00 00 00 00 00 00 FF FF 00", ConflictsWithReserve6, 0x00),
         new(CommandKind.PersistentReserveIn, "5E 01 00 00 00 00 00 FF FF 00", ConflictsWithReserve6, 0x01),

@@ -31,7 +31,7 @@ internal sealed unsafe class Reservations(LogicalUnit unit)
     /// <summary>Whether a reservation of SPC-2 keeps persistent ones out.</summary>
     public bool IsReserved6 => _reserve6Holder is not null;
 
-    /// <summary>RESERVE(6) (SPC-2, section 7.21). Takes the lock.</summary>
+    /// <summary>RESERVE(6) and (10) (SPC-2, sections 7.20 and 7.21), of the whole unit only. Takes the lock.</summary>
     public ScsiAction Reserve6(ItlNexus nexus, ScsiTask* task)
     {
         lock (unit.SharedLock)
@@ -47,7 +47,7 @@ internal sealed unsafe class Reservations(LogicalUnit unit)
         }
     }
 
-    /// <summary>RELEASE(6) (SPC-2, section 7.16): without effect for who holds nothing. Takes the lock.</summary>
+    /// <summary>RELEASE(6) and (10) (SPC-2, sections 7.15 and 7.16): without effect for who holds nothing. Takes the lock.</summary>
     public ScsiAction Release6(ItlNexus nexus, ScsiTask* task)
     {
         lock (unit.SharedLock)

@@ -112,24 +112,26 @@ public sealed class UnitAttentionTests
         disk.Run("1B 00 00 00 10 00").Good();
     }
 
-    [Fact]
-    public void Reserve_keeps_others_out_until_release_or_reset()
+    [Theory]
+    [InlineData("16 00 00 00 00 00", "17 00 00 00 00 00")]
+    [InlineData("56 00 00 00 00 00 00 00 00 00", "57 00 00 00 00 00 00 00 00 00")]
+    public void Reserve_keeps_others_out_until_release_or_reset(string reserve, string release)
     {
         using var disk = new Disk();
         using var other = new Initiator(disk.Registry, disk.Port, "other").Settle();
-        disk.Run("16 00 00 00 00 00").Good();
-        disk.Run("16 00 00 00 00 00").Good();
+        disk.Run(reserve).Good();
+        disk.Run(reserve).Good();
         Assert.Equal(ScsiStatus.ReservationConflict, other.Run("28 00 00000000 00 0001 00", null, 512).Status);
-        Assert.Equal(ScsiStatus.ReservationConflict, other.Run("16 00 00 00 00 00").Status);
+        Assert.Equal(ScsiStatus.ReservationConflict, other.Run(reserve).Status);
         Assert.Equal(ScsiStatus.ReservationConflict, other.Run("00 00 00 00 00 00").Status);
         other.Run("12 00 00 00 60 00", null, 96).Good();
-        other.Run("17 00 00 00 00 00").Good();
+        other.Run(release).Good();
         disk.Run("2A 00 00000000 00 0001 00", new byte[512]).Good();
         Assert.Equal(ScsiStatus.ReservationConflict, other.Run("2A 00 00000000 00 0001 00", new byte[512]).Status);
-        disk.Run("17 00 00 00 00 00").Good();
+        disk.Run(release).Good();
         other.Run("28 00 00000000 00 0001 00", null, 512).Good();
 
-        other.Run("16 00 00 00 00 00").Good();
+        other.Run(reserve).Good();
         other.Target.OnPowerOn();
         disk.Run("28 00 00000000 00 0001 00", null, 512).Good();
     }

@@ -137,6 +137,23 @@ public sealed class CommandTests
         Assert.Equal(0, disk.Data[0x80000 * 512]);
     }
 
+    [Fact]
+    public void Commands_that_need_memory_of_the_host_are_bounded()
+    {
+        using var disk = new MemoryBdevPort();
+        using var guest = new ScsiGuest(new Dictionary<byte, MemoryBdevPort> { [0] = disk }, size: 128).Settle(0);
+        disk.IsDeferring = true;
+        var tokens = Enumerable.Range(0, 40).Select(_ => guest.Send(ScsiGuest.Lun(0), "2F 00 00000000 00 0001 00")).ToArray();
+        guest.Until(() => disk.PendingCount == 32);
+        guest.TurnUntilIdle();
+        guest.Reactors[0].Invoke(() => disk.CompletePending());
+        var statuses = tokens.Select(token => guest.ReceiveAnswer(token).Status).ToArray();
+        Assert.Equal(32, statuses.Count(status => status == 0));
+        Assert.Equal(8, statuses.Count(status => status == 8)); // BUSY: to be repeated
+        disk.IsDeferring = false;
+        guest.Command(0, "2F 00 00000000 00 0001 00").Good();
+    }
+
     [Theory]
     [InlineData(50, 108, 9)] // no whole request
     [InlineData(51, 107, 9)] // no room for the whole response

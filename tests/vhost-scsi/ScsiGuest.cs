@@ -240,6 +240,14 @@ internal sealed class ScsiGuest : IDisposable
         return token;
     }
 
+    /// <summary>Puts a request of any kind into a queue.</summary>
+    public ulong SendRaw(int queue, DriverSegment[] readable, DriverSegment[] writable, ulong answerAddress, int answerLength)
+    {
+        var token = ++_lastToken;
+        AddAndPublish(Queues[queue], readable, writable, new Sent(token, answerAddress, answerLength, 0));
+        return token;
+    }
+
     public (uint Event, ulong Lun, uint Reason) ReceiveEvent(ulong token)
     {
         var bytes = Receive(token, out var written);
