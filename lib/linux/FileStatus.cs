@@ -38,6 +38,9 @@ public readonly record struct FileStatus(
     /// <summary>The owner's user id.</summary>
     public uint OwnerUserId { get; init; }
 
+    /// <summary>The owning group's id.</summary>
+    public uint OwnerGroupId { get; init; }
+
     /// <summary>The permission bits, as chmod(2) counts them.</summary>
     public UnixFileMode Permissions { get; init; }
 
@@ -71,6 +74,7 @@ public readonly record struct FileStatus(
             ((ulong)s.RepresentedMajor << 32) | s.RepresentedMinor)
         {
             OwnerUserId = s.UserId,
+            OwnerGroupId = s.GroupId,
             Permissions = (UnixFileMode)(s.Mode & 0xFFF),
         };
     }
@@ -84,6 +88,7 @@ internal struct Statx
     [FieldOffset(4)] public uint BlockSize;
     [FieldOffset(16)] public uint LinkCount;
     [FieldOffset(20)] public uint UserId;
+    [FieldOffset(24)] public uint GroupId;
     [FieldOffset(28)] public ushort Mode;
     [FieldOffset(32)] public ulong Inode;
     [FieldOffset(40)] public ulong Size;
