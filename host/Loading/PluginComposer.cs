@@ -3,6 +3,7 @@ using System.Composition.Hosting;
 using System.Reflection;
 using System.Text.RegularExpressions;
 using Vhost.Abstractions;
+using Vhost.Host.Manifest;
 
 namespace Vhost.Host.Loading;
 
@@ -74,7 +75,15 @@ internal sealed partial class PluginComposer(PluginLocation location, List<Plugi
 
             try
             {
-                _parts.Add(new(kind, typeName, export.CreateExport().Value, location.Id, location.File));
+                TFactory factory = export.CreateExport().Value;
+                string[] taken = [.. ManifestSections.ReservedKeys(kind).Intersect(OptionsShape.PropertiesOf(factory.OptionsType).Keys)];
+                if (taken.Length > 0)
+                {
+                    problems.Add(Bad($"the options of {typeName} have the key \"{taken[0]}\", which the host has for itself", "Rename the property") with { TypeNames = [typeName] });
+                    continue;
+                }
+
+                _parts.Add(new(kind, typeName, factory, location.Id, location.File));
             }
             catch (Exception exception) when (TypeLoadFailure.IsOne(exception))
             {
@@ -84,7 +93,7 @@ internal sealed partial class PluginComposer(PluginLocation location, List<Plugi
             {
                 Exception cause = exception is TargetInvocationException { InnerException: { } inner } ? inner : exception;
                 problems.Add(new(PluginProblemCode.CompositionFailed, location.Id, location.File,
-                    $"the constructor of the factory of {typeName} failed: {cause.GetType().FullName}: {cause.Message.TrimEnd('.')}",
+                    $"the factory of {typeName} cannot be made: {cause.GetType().FullName}: {cause.Message.TrimEnd('.')}",
                     "The plugin has to be corrected: a factory's constructor has no side effects and does not fail") { TypeNames = [typeName] });
             }
         }

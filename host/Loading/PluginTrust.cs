@@ -24,7 +24,7 @@ internal sealed class PluginTrust(List<PluginProblem> problems, bool strict)
         {
             if (!_faults.TryGetValue(path, out string? fault))
             {
-                fault = FaultOf(path);
+                fault = FaultOf(FileStatus.Of(path), _userId);
                 _faults.Add(path, fault);
             }
 
@@ -48,19 +48,26 @@ internal sealed class PluginTrust(List<PluginProblem> problems, bool strict)
         }
     }
 
-    private string? FaultOf(string path)
+    /// <summary>Says who else may change a file or directory, or null where nobody else may.</summary>
+    /// <param name="status">The file's status.</param>
+    /// <param name="userId">vhostd's user.</param>
+    internal static string? FaultOf(FileStatus status, uint userId)
     {
-        FileStatus status = FileStatus.Of(path);
-        if (status.OwnerUserId != 0 && status.OwnerUserId != _userId)
+        if (status.OwnerUserId != 0 && status.OwnerUserId != userId)
         {
             return $"it belongs to user {status.OwnerUserId}";
         }
 
         // In a sticky directory (/tmp) others may add files but not replace these.
-        bool sticky = status.Kind == FileKind.Directory && status.Permissions.HasFlag(UnixFileMode.StickyBit);
-        return sticky ? null
-            : status.Permissions.HasFlag(UnixFileMode.OtherWrite) ? "everybody may write it"
-            : status.Permissions.HasFlag(UnixFileMode.GroupWrite) ? "its group may write it"
+        if (status.Kind == FileKind.Directory && status.Permissions.HasFlag(UnixFileMode.StickyBit))
+        {
+            return null;
+        }
+
+        // A group with its user's own number is that user's private one, as Debian and Ubuntu make it.
+        bool isForeignGroup = status.OwnerGroupId != 0 && status.OwnerGroupId != userId;
+        return status.Permissions.HasFlag(UnixFileMode.OtherWrite) ? "everybody may write it"
+            : status.Permissions.HasFlag(UnixFileMode.GroupWrite) && isForeignGroup ? $"its group {status.OwnerGroupId} may write it"
             : null;
     }
 }

@@ -36,6 +36,10 @@ internal static class ManifestSections
         new("controllers", PartKind.DeviceType, [TypeKey, TransportKey, CpumaskKey]),
     ];
 
+    /// <summary>The host's own keys in the entries of a kind.</summary>
+    /// <param name="kind">The kind of part.</param>
+    internal static IReadOnlyCollection<string> ReservedKeys(PartKind kind) => OfParts.First(section => section.Kind == kind).ReservedKeys;
+
     /// <summary>All keys of a manifest.</summary>
     internal static IEnumerable<string> Keys => [SchemaKey, .. OfHost.Keys, .. OfParts.Select(section => section.Key)];
 }

@@ -164,7 +164,8 @@ public sealed class BrokenPluginTests
     {
         using var folder = new PluginFolder("good", "unlabelled");
         PluginCatalog catalog = folder.Load();
-        Assert.Equal(3, catalog.Problems.Count);
+        Assert.Equal(4, catalog.Problems.Count);
+        Assert.Contains(catalog.Problems, problem => problem.Reason.Contains("clashing have the key \"type\"", StringComparison.Ordinal));
         Assert.All(catalog.Problems, problem => Assert.Equal(PluginProblemCode.BadExport, problem.Code));
         Assert.Contains(catalog.Problems, problem => problem.Reason.Contains("without type name", StringComparison.Ordinal));
         Assert.Contains(catalog.Problems, problem => problem.Reason.Contains("\"Bad Name\"", StringComparison.Ordinal));

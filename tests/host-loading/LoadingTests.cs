@@ -53,19 +53,31 @@ public sealed class LoadingTests
     }
 
     [Theory]
-    [InlineData(UnixFileMode.GroupWrite, "its group may write it")]
-    [InlineData(UnixFileMode.OtherWrite, "everybody may write it")]
-    public void A_plugin_that_others_may_change_is_warned_about_or_refused(UnixFileMode mode, string reason)
+    [InlineData(0u, 0u, UnixFileMode.GroupWrite, null)]
+    [InlineData(1000u, 1000u, UnixFileMode.GroupWrite, null)]
+    [InlineData(1000u, 100u, UnixFileMode.GroupWrite, "its group 100 may write it")]
+    [InlineData(0u, 100u, UnixFileMode.GroupWrite, "its group 100 may write it")]
+    [InlineData(0u, 0u, UnixFileMode.OtherWrite, "everybody may write it")]
+    [InlineData(0u, 0u, UnixFileMode.OtherWrite | UnixFileMode.StickyBit, null)]
+    [InlineData(1001u, 1000u, UnixFileMode.UserWrite, "it belongs to user 1001")]
+    public void Who_else_may_write_is_seen_in_owner_group_and_mode(uint owner, uint group, UnixFileMode mode, string? fault)
+    {
+        var status = new Linux.FileStatus(0, 1, 0, 0, Linux.FileKind.Directory, 4096, 0) { OwnerUserId = owner, OwnerGroupId = group, Permissions = mode };
+        Assert.Equal(fault, PluginTrust.FaultOf(status, 1000));
+    }
+
+    [Fact]
+    public void A_plugin_that_others_may_change_is_warned_about_or_refused()
     {
         using var folder = new PluginFolder("good");
         string file = folder.FileOf("good");
-        File.SetUnixFileMode(file, File.GetUnixFileMode(file) | mode);
+        File.SetUnixFileMode(file, File.GetUnixFileMode(file) | UnixFileMode.OtherWrite);
 
         PluginCatalog lenient = folder.Load();
         PluginProblem warning = Assert.Single(lenient.Problems, problem => problem.File == file);
         Assert.Equal(PluginProblemCode.Untrusted, warning.Code);
         Assert.True(warning.IsWarning);
-        Assert.Contains(reason, warning.Reason, StringComparison.Ordinal);
+        Assert.Contains("everybody may write it", warning.Reason, StringComparison.Ordinal);
         Assert.Single(lenient.Plugins);
 
         PluginCatalog strict = folder.Load(strictTrust: true);
