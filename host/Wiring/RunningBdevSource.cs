@@ -65,6 +65,8 @@ internal sealed class RunningBdevSource
                 await running.DisposeSourceAsync().ConfigureAwait(false);
             }
 
+            // Giving up is not a failure of the part.
+            cancellationToken.ThrowIfCancellationRequested();
             throw new HostStartException($"{Describe(bound)} failed to start: {exception.Message}", exception);
         }
     }

@@ -77,6 +77,8 @@ internal sealed class RunningController
         catch (Exception exception)
         {
             await running.DisposePartsAsync().ConfigureAwait(false);
+            // Giving up is not a failure of the part.
+            cancellationToken.ThrowIfCancellationRequested();
             throw new HostStartException($"{what} failed to start: {exception.Message}", exception);
         }
     }

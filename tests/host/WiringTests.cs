@@ -59,6 +59,20 @@ public sealed class WiringTests
     }
 
     [Fact]
+    public async Task A_start_that_is_given_up_is_undone_and_is_no_failure()
+    {
+        _parts.Hangs.Add("start t");
+        await using var host = new VhostHost(_log);
+        using var givesUp = new CancellationTokenSource();
+        var start = host.StartAsync(_parts.Manifest([_parts.Source("b")], (_parts.Controller("c", "t", "b"), _parts.Transport("t"))), givesUp.Token);
+        await Waiting.UntilAsync(() => _parts.Events.Contains("start t"), "the transport is starting");
+        await givesUp.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => start.WaitAsync(Waiting.Limit, Token));
+        Assert.Contains("dispose b", _parts.Events);
+        Assert.Equal(HostState.Stopped, host.State);
+    }
+
+    [Fact]
     public async Task A_stop_is_bounded_whatever_hangs_and_the_others_are_stopped_in_order()
     {
         foreach (var what in new[] { "stop t1", "dispose t1", "dispose c1", "dispose b1", "dispose w" })
