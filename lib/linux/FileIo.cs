@@ -175,6 +175,7 @@ public static unsafe class FileIo
     /// <exception cref="EndOfStreamException">The file ends before.</exception>
     public static void ReadExactly(int fd, Span<byte> buffer, ulong offset)
     {
+        // SAFETY: the kernel is given at most the buffer's length from its pinned start.
         fixed (byte* start = buffer)
         {
             int done = 0;
@@ -203,6 +204,7 @@ public static unsafe class FileIo
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public static void WriteExactly(int fd, ReadOnlySpan<byte> buffer, ulong offset)
     {
+        // SAFETY: the kernel is given at most the buffer's length from its pinned start.
         fixed (byte* start = buffer)
         {
             int done = 0;

@@ -38,6 +38,7 @@ internal sealed unsafe class VfioSystem(PciPaths paths, Func<PhysicalDmaDomain> 
     private static FileDescriptor GetDevice(Group group, PciAddress address)
     {
         byte[] name = System.Text.Encoding.ASCII.GetBytes(address + "\0");
+        // SAFETY: the kernel reads a terminated name that is pinned for the call.
         fixed (byte* p = name)
         {
             int fd = Ioctl.TryCall(group.File.Raw, Vfio.GroupGetDeviceFd, p);

@@ -84,6 +84,7 @@ internal unsafe struct ScsiOutcome
     // Fixed (70, 71) and descriptor (72, 73) format (SPC-4, section 4.5). What is cut short reads as no sense.
     private readonly (int Key, int Code) ReadSense()
     {
+        // SAFETY: no read goes past the length, which is cut to the 96 bytes that there are.
         fixed (byte* sense = Sense)
         {
             var length = Math.Min(SenseLengthBytes, 96);
