@@ -24,7 +24,7 @@ internal enum Continuation : byte
     /// <summary>The data is written: now verify it (WRITE AND VERIFY).</summary>
     VerifyWritten,
 
-    /// <summary>The cache is flushed: now the new mode parameters apply.</summary>
+    /// <summary>The cache is flushed: from now on it is off.</summary>
     ModeSelect,
 
     /// <summary>The blocks are read: now OR them and write them if they are still the same.</summary>

@@ -247,10 +247,15 @@ public sealed unsafe class DeviceServer : IDisposable
 
         if (task->Block.Status != BlockStatus.Success)
         {
+            if (task->Continuation == Continuation.ModeSelect)
+            {
+                ModeSelect.Undo(nexus);
+            }
+
             return TaskResult.BlockFailure(task);
         }
 
-        if (task->Continuation == Continuation.None)
+        if (task->Continuation is Continuation.None or Continuation.ModeSelect)
         {
             return ScsiAction.Done;
         }
@@ -273,7 +278,6 @@ public sealed unsafe class DeviceServer : IDisposable
             Continuation.VerifyMedium => Verify.NextMedium(state, task),
             Continuation.VerifySame => Verify.NextSame(state, task),
             Continuation.VerifyWritten => Verify.Written(this, state, task),
-            Continuation.ModeSelect => ModeSelect.Apply(nexus, task),
             Continuation.OrWriteRead => OrWrite.Write(state, task),
             Continuation.OrWriteWrite => OrWrite.Next(state, task),
             Continuation.Stop => StartStopUnit.Stop(nexus, task),

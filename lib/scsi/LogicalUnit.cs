@@ -56,8 +56,8 @@ public sealed class LogicalUnit : IBdevObserver
         {
             if (change == BdevChange.Appeared)
             {
-                // Another medium may be behind the name now: nothing that an initiator set on the former one applies.
-                _mode = default;
+                // Another medium may be behind the name now.
+                RestoreMode();
                 _isStopped = false;
             }
 
@@ -100,11 +100,12 @@ public sealed class LogicalUnit : IBdevObserver
 
     internal void Close() => _subscription.Dispose();
 
-    /// <summary>Changes the mode parameters; the other nexuses are told by a unit attention (SPC-4, section 6.12).</summary>
-    internal void SetMode(ItlNexus by, ModeParameters mode)
+    /// <summary>Changes some mode parameters; the other nexuses are told by a unit attention (SPC-4, section 6.12).</summary>
+    internal void SetMode(ItlNexus by, ModeParameters values, ModeFields fields)
     {
         lock (_lock)
         {
+            var mode = _mode.With(values, fields);
             if (_mode == mode)
             {
                 return;
@@ -133,7 +134,7 @@ public sealed class LogicalUnit : IBdevObserver
     {
         lock (_lock)
         {
-            _mode = default;
+            RestoreMode();
             _isStopped = false;
             Reservations.OnLogicalUnitReset();
             Rebuild();
@@ -174,6 +175,9 @@ public sealed class LogicalUnit : IBdevObserver
             }
         }
     }
+
+    // A write cache that was switched off stays off: initiators that know it as off do not flush, and do not look again after a reset.
+    private void RestoreMode() => _mode = default(ModeParameters).With(_mode, ModeFields.Caching);
 
     private void Rebuild()
     {

@@ -43,29 +43,22 @@ internal static unsafe class ModeSelect
         }
 
         var mode = state.Mode;
-        if (!ParseHeader(state, isLong, list, task, out var position) || !ParsePages(state, list, position, task, ref mode))
+        if (!ParseHeader(state, isLong, list, task, out var position) || !ParsePages(state, list, position, task, ref mode, out var fields))
         {
             return ScsiAction.Done;
         }
 
         TaskResult.Good(task, (ulong)listLength);
-        task->Cursor = Pack(mode);
-        if (state.IsWriteCacheEnabled && mode.IsWriteCacheDisabled && state.CanFlush)
-        {
-            // From now on a completed write is on the medium; so must be those that were completed before.
-            return Transfers.Flush(task, Continuation.ModeSelect);
-        }
 
-        nexus.Unit.SetMode(nexus, mode);
-        return ScsiAction.Done;
+        // In this order: writes that begin from now on go through to the medium, then those that were completed before are flushed.
+        nexus.Unit.SetMode(nexus, mode, fields);
+        return state.IsWriteCacheEnabled && mode.IsWriteCacheDisabled && state.CanFlush
+            ? Transfers.Flush(task, Continuation.ModeSelect)
+            : ScsiAction.Done;
     }
 
-    /// <summary>The cache is flushed: applies the parameters.</summary>
-    public static ScsiAction Apply(ItlNexus nexus, ScsiTask* task)
-    {
-        nexus.Unit.SetMode(nexus, Unpack(task->Cursor));
-        return ScsiAction.Done;
-    }
+    /// <summary>The flush failed, and with it the command: the cache stays on.</summary>
+    public static void Undo(ItlNexus nexus) => nexus.Unit.SetMode(nexus, default, ModeFields.Caching);
 
     private static bool ParseHeader(LogicalUnitState state, bool isLong, ReadOnlySpan<byte> list, ScsiTask* task, out int position)
     {
@@ -117,8 +110,9 @@ internal static unsafe class ModeSelect
         return true;
     }
 
-    private static bool ParsePages(LogicalUnitState state, ReadOnlySpan<byte> list, int position, ScsiTask* task, ref ModeParameters mode)
+    private static bool ParsePages(LogicalUnitState state, ReadOnlySpan<byte> list, int position, ScsiTask* task, ref ModeParameters mode, out ModeFields fields)
     {
+        fields = ModeFields.None;
         Span<byte> current = stackalloc byte[32];
         Span<byte> changeable = stackalloc byte[32];
         while (position < list.Length)
@@ -166,6 +160,12 @@ internal static unsafe class ModeSelect
             if (current[0] != ModePages.Caching || state.Info.HasVolatileWriteCache)
             {
                 mode = ModePages.Apply(current[..length], mode);
+                fields |= current[0] switch
+                {
+                    ModePages.Caching => ModeFields.Caching,
+                    ModePages.Control => ModeFields.Control,
+                    _ => ModeFields.None,
+                };
             }
 
             position += length;
@@ -173,9 +173,4 @@ internal static unsafe class ModeSelect
 
         return true;
     }
-
-    private static ulong Pack(ModeParameters mode)
-        => (mode.IsWriteCacheDisabled ? 1UL : 0) | (mode.UsesDescriptorSense ? 2UL : 0) | (mode.IsSoftwareWriteProtected ? 4UL : 0);
-
-    private static ModeParameters Unpack(ulong bits) => new((bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0);
 }

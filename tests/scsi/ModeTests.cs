@@ -110,6 +110,43 @@ public sealed class ModeTests
     }
 
     [Fact]
+    public void Writes_that_begin_while_the_cache_is_flushed_go_through()
+    {
+        using var disk = new Disk();
+        using var other = new Initiator(disk.Registry, disk.Port, "other").Settle();
+        other.Run("00 00 00 00 00 00").Good();
+        disk.Port.Fault = (operation, _) =>
+        {
+            if (operation == BlockOperation.Flush)
+            {
+                disk.Port.Fault = null;
+                other.Run("00 00 00 00 00 00").Check(SenseKey.UnitAttention, AdditionalSense.ModeParametersChanged);
+                other.Run("2A 00 00000000 00 0001 00", new byte[512]).Good();
+                Select6(other, "00000000" + "0A0A24100000" + "0000FFFF0000").Good();
+            }
+
+            return null;
+        };
+        Select6(disk.Initiator, "00000000" + CachingPage(false)).Good();
+        Assert.Equal(1, disk.Port.ForceUnitAccessCount);
+        Assert.Equal((0, 0x24), (Sense6(other, "08")[2], Sense6(other, "0A")[2]));
+    }
+
+    [Fact]
+    public void A_cache_that_is_off_stays_off_through_resets()
+    {
+        using var disk = new Disk();
+        Select6(disk.Initiator, "00000000" + CachingPage(false) + "0A0A24100800" + "0000FFFF0000").Good();
+        disk.Initiator.Nexus.Unit.Reset();
+        disk.Initiator.Target.OnPowerOn();
+        disk.Initiator.Settle();
+        Assert.Equal(0, Sense6(disk.Initiator, "08")[2]);
+        Assert.Equal((0x20, 0x00), (Sense6(disk.Initiator, "0A")[2], Sense6(disk.Initiator, "0A")[4]));
+        disk.Run("2A 00 00000000 00 0001 00", new byte[512]).Good();
+        Assert.Equal(1, disk.Port.ForceUnitAccessCount);
+    }
+
+    [Fact]
     public void A_failed_flush_leaves_the_write_cache_on()
     {
         using var disk = new Disk();
