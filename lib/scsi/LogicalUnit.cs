@@ -9,7 +9,6 @@ namespace Vhost.Scsi;
 public sealed class LogicalUnit : IBdevObserver
 {
     private readonly Lock _lock = new();
-    private readonly string _identitySalt;
     private readonly List<ItlNexus> _nexuses = [];
     private readonly IDisposable _subscription;
     private ModeParameters _mode;
@@ -19,7 +18,7 @@ public sealed class LogicalUnit : IBdevObserver
     internal LogicalUnit(IBdevPort port, string identitySalt)
     {
         Port = port;
-        _identitySalt = identitySalt;
+        IdentitySalt = identitySalt;
         Reservations = new Reservations(this);
         Rebuild();
         _subscription = port.Subscribe(this);
@@ -39,6 +38,8 @@ public sealed class LogicalUnit : IBdevObserver
 
     /// <summary>What the data path needs to know; null while there is no bdev.</summary>
     internal LogicalUnitState? State => _state;
+
+    internal string IdentitySalt { get; }
 
     internal Reservations Reservations { get; }
 
@@ -182,6 +183,6 @@ public sealed class LogicalUnit : IBdevObserver
     private void Rebuild()
     {
         var info = Port.Info;
-        _state = info is null ? null : new LogicalUnitState(info, new LogicalUnitIdentity(Port.Name, info, _identitySalt), _mode, _isStopped);
+        _state = info is null ? null : new LogicalUnitState(info, new LogicalUnitIdentity(Port.Name, info, IdentitySalt), _mode, _isStopped);
     }
 }

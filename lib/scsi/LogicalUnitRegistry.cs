@@ -5,11 +5,7 @@ namespace Vhost.Scsi;
 /// <summary>
 /// The logical units of a process, by bdev name: targets that use the same bdev get the same unit. Any control thread.
 /// </summary>
-/// <param name="identitySalt">
-/// Tells bdevs that have neither UUID nor serial number apart from those of the same name on other machines: the machine's id. It is part of the
-/// identity that guests see, so it stays the same across restarts.
-/// </param>
-public sealed class LogicalUnitRegistry(string identitySalt)
+public sealed class LogicalUnitRegistry
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<string, LogicalUnit> _units = new(StringComparer.Ordinal);
@@ -30,8 +26,12 @@ public sealed class LogicalUnitRegistry(string identitySalt)
         {
             if (!_units.TryGetValue(port.Name, out var unit))
             {
-                unit = new LogicalUnit(port, identitySalt);
+                unit = new LogicalUnit(port, target.IdentitySalt);
                 _units.Add(port.Name, unit);
+            }
+            else if (unit.IdentitySalt != target.IdentitySalt)
+            {
+                throw new ArgumentException($"bdev {port.Name} has two identities: '{unit.IdentitySalt}' elsewhere and '{target.IdentitySalt}' at {target.PortName}", nameof(target));
             }
 
             var nexus = new ItlNexus(target, lun, unit, listener);

@@ -18,10 +18,15 @@ public sealed class ScsiTarget : IDisposable
     /// <param name="registry">Where targets of the process share logical units.</param>
     /// <param name="portName">Names the target port uniquely and stably: <c>vhost.0:3</c>.</param>
     /// <param name="initiatorName">Names the initiator port uniquely and stably: <c>vhost.0</c>.</param>
-    public ScsiTarget(LogicalUnitRegistry registry, string portName, string initiatorName)
+    /// <param name="identitySalt">
+    /// Tells bdevs that have neither UUID nor serial number apart from those of the same name on other machines: the machine's id. It is part of the
+    /// identity that guests see, so it stays the same across restarts, and is the same at all targets that share a bdev.
+    /// </param>
+    public ScsiTarget(LogicalUnitRegistry registry, string portName, string initiatorName, string identitySalt)
     {
         ArgumentNullException.ThrowIfNull(registry);
         _registry = registry;
+        IdentitySalt = identitySalt;
         PortName = portName;
         InitiatorName = initiatorName;
         PortNaa = LogicalUnitIdentity.LocallyAssignedNaa("target port:" + portName);
@@ -38,6 +43,8 @@ public sealed class ScsiTarget : IDisposable
     /// <summary>The relative target port identifier.</summary>
     public ushort RelativePortId { get; }
 
+    internal string IdentitySalt { get; }
+
     internal ulong PortNaa { get; }
 
     internal ulong InitiatorNaa { get; }
@@ -49,6 +56,7 @@ public sealed class ScsiTarget : IDisposable
     /// <param name="lun">Its number, below <see cref="MaxLogicalUnits"/> and not in use.</param>
     /// <param name="port">Its bdev, there already or not.</param>
     /// <param name="listener">Is told of changes.</param>
+    /// <exception cref="ArgumentException">The number is in use, or the bdev is in use by a target with another salt.</exception>
     public ItlNexus Attach(ushort lun, IBdevPort port, ILogicalUnitListener? listener)
     {
         ArgumentNullException.ThrowIfNull(port);

@@ -14,7 +14,7 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
     private readonly Dictionary<ScsiTarget, byte> _targetNumbers = [];
     private volatile SessionState? _session;
 
-    public VhostScsiDevice(DeviceContext context, VhostScsiOptions options, LogicalUnitRegistry registry, IReadOnlyDictionary<byte, IBdevPort> bdevs)
+    public VhostScsiDevice(DeviceContext context, VhostScsiOptions options, LogicalUnitRegistry registry, string identity, IReadOnlyDictionary<byte, IBdevPort> bdevs)
     {
         _context = context;
         MaxQueueCount = options.Queues + VirtioScsi.FirstRequestQueue;
@@ -22,15 +22,23 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
         Config = new VirtioScsiConfig(options.Queues);
         foreach (var number in bdevs.Keys.Order())
         {
-            var target = new ScsiTarget(registry, $"{context.Name}:{number}", context.Name);
+            var target = new ScsiTarget(registry, $"{context.Name}:{number}", context.Name, identity);
             _targets[number] = target;
             _targetNumbers.Add(target, number);
         }
 
         // Attached when all is in place, because a change may be reported at once.
-        foreach (var (number, port) in bdevs)
+        try
         {
-            _targets[number]!.Attach(0, port, this);
+            foreach (var (number, port) in bdevs)
+            {
+                _targets[number]!.Attach(0, port, this);
+            }
+        }
+        catch
+        {
+            DisposeTargets();
+            throw;
         }
     }
 
@@ -94,12 +102,16 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
     public ValueTask DisposeAsync()
     {
         _session = null;
+        DisposeTargets();
+        return ValueTask.CompletedTask;
+    }
+
+    private void DisposeTargets()
+    {
         foreach (var target in _targets)
         {
             target?.Dispose();
         }
-
-        return ValueTask.CompletedTask;
     }
 
     private void OnSessionClosed(SessionState state)

@@ -12,8 +12,7 @@ namespace Vhost.Plugins.VhostScsi;
 public sealed class VhostScsiFactory : DeviceTypeFactory<VhostScsiOptions>
 {
     private const string MachineIdPath = "/etc/machine-id";
-    private readonly Lock _lock = new();
-    private readonly Dictionary<string, LogicalUnitRegistry> _registries = new(StringComparer.Ordinal);
+    private readonly LogicalUnitRegistry _registry = new();
 
     /// <inheritdoc/>
     public override string Description => "virtio SCSI host: up to 256 disks behind one controller";
@@ -66,7 +65,7 @@ public sealed class VhostScsiFactory : DeviceTypeFactory<VhostScsiOptions>
             bdevs.Add(number, context.GetBdev(bdev));
         }
 
-        return new VhostScsiDevice(context, options, GetRegistry(options.Identity ?? ReadMachineId()), bdevs);
+        return new VhostScsiDevice(context, options, _registry, options.Identity ?? ReadMachineId(), bdevs);
     }
 
     // "007" would be a second spelling of target 7.
@@ -76,18 +75,4 @@ public sealed class VhostScsiFactory : DeviceTypeFactory<VhostScsiOptions>
 
     private static string ReadMachineId()
         => File.Exists(MachineIdPath) ? File.ReadAllText(MachineIdPath).Trim() : Environment.MachineName;
-
-    private LogicalUnitRegistry GetRegistry(string identity)
-    {
-        lock (_lock)
-        {
-            if (!_registries.TryGetValue(identity, out var registry))
-            {
-                registry = new LogicalUnitRegistry(identity);
-                _registries.Add(identity, registry);
-            }
-
-            return registry;
-        }
-    }
 }

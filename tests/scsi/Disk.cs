@@ -8,7 +8,7 @@ public sealed class Disk : IDisposable
     public Disk(uint blockSizeBytes = 512, ulong blockCount = 2048, bool settle = true)
     {
         Port = new MemoryBdevPort("Disk0", blockSizeBytes, blockCount);
-        Registry = new LogicalUnitRegistry("machine");
+        Registry = new LogicalUnitRegistry();
         Initiator = new Initiator(Registry, Port);
         if (settle)
         {

@@ -15,9 +15,9 @@ public sealed unsafe class Initiator : IBdevCompletions, IDisposable
     private readonly ScsiTask* _task = (ScsiTask*)NativeMemory.AllocZeroed((nuint)sizeof(ScsiTask));
     private int _completed;
 
-    public Initiator(LogicalUnitRegistry registry, MemoryBdevPort port, string name = "initiator", ILogicalUnitListener? listener = null)
+    public Initiator(LogicalUnitRegistry registry, MemoryBdevPort port, string name = "initiator", ILogicalUnitListener? listener = null, string identity = "machine")
     {
-        Target = new ScsiTarget(registry, name + ":0", name);
+        Target = new ScsiTarget(registry, name + ":0", name, identity);
         Nexus = Target.Attach(0, port, listener);
         _channel = port.OpenChannel(new ManualReactor(), this);
     }

@@ -96,8 +96,8 @@ public sealed class InquiryTests
     {
         using var disk = new Disk();
         using var other = new Initiator(disk.Registry, disk.Port, "other");
-        using var restarted = new Initiator(new LogicalUnitRegistry("machine"), disk.Port);
-        using var elsewhere = new Initiator(new LogicalUnitRegistry("another machine"), disk.Port);
+        using var restarted = new Initiator(new LogicalUnitRegistry(), disk.Port);
+        using var elsewhere = new Initiator(new LogicalUnitRegistry(), disk.Port, identity: "another machine");
         var mine = Designators(Page(disk.Initiator, 0x83)).ToArray();
         var its = Designators(Page(other, 0x83)).ToArray();
         Assert.Equal(mine.Where(d => d.Association == 0).Select(d => Convert.ToHexString(d.Value)), its.Where(d => d.Association == 0).Select(d => Convert.ToHexString(d.Value)));
@@ -111,6 +111,14 @@ public sealed class InquiryTests
     }
 
     [Fact]
+    public void One_disk_has_one_identity()
+    {
+        using var disk = new Disk();
+        Assert.Throws<ArgumentException>(() => new Initiator(disk.Registry, disk.Port, "other", identity: "another machine"));
+        using var other = new Initiator(disk.Registry, disk.Port, "other").Settle();
+    }
+
+    [Fact]
     public void A_uuid_makes_the_identity_where_there_is_one()
     {
         using var disk = new Disk();
@@ -120,7 +128,7 @@ public sealed class InquiryTests
         Assert.Equal("100000112233445566778899AABBCCDDEEFF", Convert.ToHexString(designator));
         using var copy = new MemoryBdevPort("Another name");
         copy.Change(copy.Info! with { Uuid = uuid }, BdevChange.Changed);
-        using var elsewhere = new Initiator(new LogicalUnitRegistry("another machine"), copy);
+        using var elsewhere = new Initiator(new LogicalUnitRegistry(), copy, identity: "another machine");
         Assert.Equal(
             Designators(Page(disk.Initiator, 0x83)).Single(d => d is (0, 3, _)).Value,
             Designators(Page(elsewhere, 0x83)).Single(d => d is (0, 3, _)).Value);
