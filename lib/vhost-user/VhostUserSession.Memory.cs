@@ -195,6 +195,7 @@ public sealed partial class VhostUserSession
 
     private void ReleaseMemoryAtEnd()
     {
+        ReleaseTracking();
         var regions = _regions;
         _regions = [];
         if (Interlocked.Read(ref _abandonedRequests) > 0)

@@ -34,6 +34,12 @@ public sealed partial class VhostUserSession
                 return GetConfig(message);
             case FrontEndRequest.SetConfig:
                 return SetConfig(message);
+            case FrontEndRequest.GetInFlightFd:
+                Require(message, ProtocolFeatures.InFlightSharedMemory);
+                return GetInFlight(message);
+            case FrontEndRequest.SetLogBase:
+                Require(message, ProtocolFeatures.LogSharedMemory);
+                return await SetLogBaseAsync(message, cancellationToken).ConfigureAwait(false);
             case FrontEndRequest.GetVringBase:
                 return await GetVringBaseAsync(message, cancellationToken).ConfigureAwait(false);
             default:
@@ -87,6 +93,14 @@ public sealed partial class VhostUserSession
                 break;
             case FrontEndRequest.SetVringError:
                 SetVringError(message);
+                break;
+            case FrontEndRequest.SetInFlightFd:
+                Require(message, ProtocolFeatures.InFlightSharedMemory);
+                await SetInFlightAsync(message, cancellationToken).ConfigureAwait(false);
+                break;
+            case FrontEndRequest.SetLogFd:
+                Require(message, ProtocolFeatures.LogSharedMemory);
+                SetLogFd(message);
                 break;
             case FrontEndRequest.SetBackendRequestFd:
                 SetBackendChannel(message);
@@ -151,7 +165,8 @@ public sealed partial class VhostUserSession
 
         try
         {
-            _session.SetFeatures(virtioFeatures);
+            // Logging is between this protocol and the rings; the device knows its own features only.
+            _session.SetFeatures(virtioFeatures & ~VhostUserFeatures.LogAll);
         }
         catch (ArgumentException exception)
         {

@@ -139,6 +139,8 @@ public sealed partial class VhostUserSession
             State = ring.State ?? StateFromBase(ring, format, addresses),
             KickFileDescriptor = ring.Kick!.WakeFileDescriptor,
             Call = ring.Call,
+            InFlight = InFlightOf(ring, format),
+            DirtyLog = IsLogging && _log is not null ? _log.Area : default,
         };
         try
         {

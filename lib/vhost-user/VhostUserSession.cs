@@ -17,7 +17,8 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
     private const int MaxQueues = 256; // the index has 8 bits in SET_VRING_KICK
     private const ProtocolFeatures KnownProtocolFeatures =
         ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config | ProtocolFeatures.ConfigureMemorySlots
-        | ProtocolFeatures.BackendRequest | ProtocolFeatures.Status | ProtocolFeatures.ResetDevice;
+        | ProtocolFeatures.BackendRequest | ProtocolFeatures.Status | ProtocolFeatures.ResetDevice
+        | ProtocolFeatures.InFlightSharedMemory | ProtocolFeatures.LogSharedMemory;
 
     private readonly IVirtioDevice _device;
     private readonly IVhostUserLink _link;
@@ -49,7 +50,8 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
     }
 
     private ulong OfferedFeatures =>
-        (_device.OfferedFeatures & ~(VhostUserFeatures.AccessPlatform | VhostUserFeatures.LogAll)) | VhostUserFeatures.ProtocolFeatures;
+        (_device.OfferedFeatures & ~(VhostUserFeatures.AccessPlatform | VhostUserFeatures.LogAll)) | VhostUserFeatures.ProtocolFeatures
+        | ((OfferedProtocolFeatures & ProtocolFeatures.LogSharedMemory) != 0 ? VhostUserFeatures.LogAll : 0);
 
     private ProtocolFeatures OfferedProtocolFeatures => KnownProtocolFeatures & _link.ProtocolFeatures;
 
@@ -160,7 +162,8 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
 
     private static bool HasOwnReply(FrontEndRequest request) => request is
         FrontEndRequest.GetFeatures or FrontEndRequest.GetProtocolFeatures or FrontEndRequest.GetQueueNum or FrontEndRequest.GetVringBase
-        or FrontEndRequest.GetConfig or FrontEndRequest.GetMaxMemorySlots or FrontEndRequest.GetStatus or FrontEndRequest.GetInFlightFd;
+        or FrontEndRequest.GetConfig or FrontEndRequest.GetMaxMemorySlots or FrontEndRequest.GetStatus or FrontEndRequest.GetInFlightFd
+        or FrontEndRequest.SetLogBase;
 
     private bool HasNegotiated(ProtocolFeatures feature) => (_protocolFeatures & feature) != 0;
 

@@ -1,0 +1,210 @@
+using Vhost.Linux;
+using Vhost.Plugins.VhostUserTransport;
+using Vhost.Testing.FrontEnd;
+
+namespace Vhost.VhostUser.Tests;
+
+/// <summary>In-flight areas and dirty logs, over a link that offers them.</summary>
+public sealed class TrackingTests
+{
+    [Theory]
+    [InlineData(false, 256, 4096 + 64)]
+    [InlineData(true, 256, 8192 + 64)]
+    [InlineData(false, 8, 192)]
+    public async Task An_in_flight_area_is_created_handed_back_and_given_to_the_queues(bool isPacked, ushort queueSize, int stride)
+    {
+        await using var fixture = new Fixture();
+        using var connection = fixture.Connection;
+        var serving = fixture.ServeAsync();
+        await Task.Run(
+            () =>
+            {
+                TransportHarness.Negotiate(connection, isPacked: isPacked);
+                var request = new byte[24];
+                new SharedAreaDescription(0, 0, 3, queueSize).WriteInFlight(request);
+                var reply = connection.Ask(FrontEndRequest.GetInFlightFd, request, out var area);
+                using var owned = area;
+                var description = SharedAreaDescription.ReadInFlight(reply.Span);
+                Assert.Equal(request.Length, reply.Length);
+                Assert.Equal((ulong)stride * 3, description.LengthBytes);
+                Assert.Equal(description.LengthBytes, FileStatus.Of(area.Raw).Size);
+                FileIo.WriteExactly(area.Raw, "crashed"u8, (ulong)stride);
+                connection.Tell(FrontEndRequest.SetInFlightFd, reply.Span, area.Raw);
+
+                using var memory = new GuestMemory(0, 1 << 20);
+                memory.Announce(connection);
+                using var queue = new TestQueue(memory, 1);
+                queue.SetUp(connection);
+                var setup = fixture.Device.Session.Running[1];
+                Assert.Equal((ulong)stride, setup.InFlight.LengthBytes);
+                unsafe
+                {
+                    Assert.Equal("crashed"u8.ToArray(), new ReadOnlySpan<byte>((void*)setup.InFlight.Address, 7).ToArray());
+                }
+
+                Assert.True(setup.DirtyLog.IsNone);
+
+                // The area has no place for the last queue: the session ends.
+                using var beyond = new TestQueue(memory, 3);
+                Assert.Throws<FrontEndException>(() => beyond.SetUp(connection));
+            },
+            TestContext.Current.CancellationToken);
+        Assert.Contains("no place in an in-flight area", (await Assert.ThrowsAsync<VhostUserException>(() => serving)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_in_flight_area_that_is_too_short_ends_the_session()
+    {
+        await using var fixture = new Fixture();
+        using var connection = fixture.Connection;
+        var serving = fixture.ServeAsync();
+        await Task.Run(
+            () =>
+            {
+                TransportHarness.Negotiate(connection);
+                using var file = MemoryFile.Create("short", 1 << 16);
+                var payload = new byte[SharedAreaDescription.InFlightWireBytes];
+                new SharedAreaDescription(4096, 0, 4, 256).WriteInFlight(payload);
+                Assert.Throws<FrontEndException>(() => connection.Tell(FrontEndRequest.SetInFlightFd, payload, file.Raw));
+            },
+            TestContext.Current.CancellationToken);
+        Assert.Contains("need 16640", (await Assert.ThrowsAsync<VhostUserException>(() => serving)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_dirty_log_reaches_the_queues_while_logging_is_on()
+    {
+        await using var fixture = new Fixture();
+        using var connection = fixture.Connection;
+        var serving = fixture.ServeAsync();
+        await Task.Run(
+            () =>
+            {
+                TransportHarness.Negotiate(connection);
+                using var memory = new GuestMemory(0, 1 << 20);
+                memory.Announce(connection);
+                using var queue = new TestQueue(memory, 0);
+                queue.SetUp(connection);
+                var session = fixture.Device.Session;
+                Assert.True(session.Running[0].DirtyLog.IsNone);
+
+                using var log = MemoryFile.Create("log", 1 << 16);
+                var payload = new byte[SharedAreaDescription.LogWireBytes];
+                new SharedAreaDescription(4096, 8192).WriteLog(payload);
+                Assert.Equal(sizeof(ulong), connection.Ask(FrontEndRequest.SetLogBase, payload, log.Raw).Length);
+                Assert.True(session.Running[0].DirtyLog.IsNone);
+                const ulong Features = VhostUserFeatures.Version1 | VhostUserFeatures.ProtocolFeatures;
+                connection.TellNumber(FrontEndRequest.SetFeatures, Features | VhostUserFeatures.LogAll);
+                TestQueue.TellAddress(connection, queue.Address with { Flags = VringAddress.LogFlag, Log = 0x4000 });
+                var setup = session.Running[0];
+                Assert.Equal(4096u, setup.DirtyLog.LengthBytes);
+                Assert.Equal(0x4000u, setup.Addresses.UsedLogGuestAddress);
+                Assert.Equal(VhostUserFeatures.Version1, session.Features);
+                unsafe
+                {
+                    *(byte*)setup.DirtyLog.Address = 0x5a;
+                }
+
+                var read = new byte[1];
+                FileIo.ReadExactly(log.Raw, read, 8192);
+                Assert.Equal(0x5a, read[0]);
+
+                connection.TellNumber(FrontEndRequest.SetFeatures, Features);
+                Assert.True(session.Running[0].DirtyLog.IsNone);
+            },
+            TestContext.Current.CancellationToken);
+        connection.Dispose();
+        await serving;
+    }
+
+    [Fact]
+    public async Task The_socket_does_not_offer_what_the_rings_do_not_keep()
+    {
+        await using var harness = await TransportHarness.StartAsync();
+        using var connection = harness.Connect();
+        var offered = (ProtocolFeatures)connection.AskNumber(FrontEndRequest.GetProtocolFeatures);
+        Assert.Equal(ProtocolFeatures.None, offered & (ProtocolFeatures.InFlightSharedMemory | ProtocolFeatures.LogSharedMemory));
+        Assert.Equal(0u, connection.AskNumber(FrontEndRequest.GetFeatures) & VhostUserFeatures.LogAll);
+    }
+
+    /// <summary>A session that is fed from a socket by hand.</summary>
+    private sealed class Fixture : IAsyncDisposable
+    {
+        private readonly MessageSocket _messages;
+        private readonly VhostUserSession _session;
+
+        public Fixture()
+        {
+            var (near, far) = UnixSocket.CreatePair();
+            Connection = new FrontEndConnection(near);
+            _messages = new MessageSocket(far);
+            _session = new VhostUserSession(Device, new OfferingLink(new SocketLink(_messages)), new VhostUserSessionOptions
+            {
+                Name = "guest", Memory = Registry, Logger = new RecordingLogger(), DrainTimeout = TimeSpan.FromSeconds(3),
+            });
+        }
+
+        public FrontEndConnection Connection { get; }
+
+        public FakeDevice Device { get; } = new();
+
+        public RecordingRegistry Registry { get; } = new();
+
+        public Task ServeAsync() => Task.Run(async () =>
+        {
+            try
+            {
+                while (true)
+                {
+                    switch (_messages.TryRead(out var message))
+                    {
+                        case MessageReadState.Message:
+                            await _session.HandleAsync(message!, CancellationToken.None);
+                            break;
+                        case MessageReadState.Closed:
+                            return;
+                        default:
+                            Assert.NotEqual(WaitResult.TimedOut, _messages.Socket.WaitReadable(20_000));
+                            break;
+                    }
+                }
+            }
+            finally
+            {
+                await _session.EndAsync(CancellationToken.None);
+                _messages.Dispose();
+            }
+        });
+
+        public async ValueTask DisposeAsync()
+        {
+            await _session.DisposeAsync();
+            _messages.Dispose();
+            Connection.Dispose();
+            Assert.Equal(0, Registry.RegisteredCount);
+        }
+    }
+
+    /// <summary>Offers everything.</summary>
+    private sealed class OfferingLink(IVhostUserLink link) : IVhostUserLink
+    {
+        public bool CarriesDescriptors => link.CarriesDescriptors;
+
+        public ProtocolFeatures ProtocolFeatures => (ProtocolFeatures)ulong.MaxValue;
+
+        public void SendReply(MessageHeader header, ReadOnlySpan<byte> payload, FileDescriptor? descriptor) => link.SendReply(header, payload, descriptor);
+
+        public IMappedRegion MapRegion(in RegionDescription description, FileDescriptor? descriptor) => link.MapRegion(description, descriptor);
+
+        public IQueueKick OpenKick(int queueIndex, FileDescriptor? descriptor) => link.OpenKick(queueIndex, descriptor);
+
+        public IQueueCall CreateCall(int queueIndex) => link.CreateCall(queueIndex);
+
+        public ISharedMemory MapShared(in SharedAreaDescription description, FileDescriptor? descriptor, string purpose) =>
+            link.MapShared(description, descriptor, purpose);
+
+        public ISharedMemory CreateShared(ulong lengthBytes, string purpose) => link.CreateShared(lengthBytes, purpose);
+
+        public IBackendChannel OpenBackendChannel(FileDescriptor? descriptor) => link.OpenBackendChannel(descriptor);
+    }
+}
