@@ -29,6 +29,42 @@ public sealed class SharingTests
     }
 
     [Fact]
+    public async Task One_guest_fences_the_other_by_a_persistent_reservation()
+    {
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            string[] sockets = [scenario.FilePath("a.sock"), scenario.FilePath("b.sock")];
+            var manifest = new ManifestBuilder()
+                .Malloc("Malloc0", 64).Shared("Malloc0")
+                .Scsi("vhost.0", sockets[0], "Malloc0").Scsi("vhost.1", sockets[1], "Malloc0");
+            await VhostdProcess.StartAsync(scenario, manifest.Build());
+            GuestVm a = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[0])] }, "guest-a");
+            GuestVm b = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[1])] }, "guest-b");
+            await a.WaitForDisksAsync(1);
+            await b.WaitForDisksAsync(1);
+            const string Write = "dd if=/dev/urandom of=/dev/sda bs=4096 count=1 oflag=direct";
+            const string Read = "dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct";
+
+            await a.CheckAsync("sg_persist --out --register --param-sark=0xa /dev/sda && sg_persist --out --reserve --param-rk=0xa --prout-type=5 /dev/sda");
+            await a.CheckAsync(Write);
+            await b.CheckAsync(Read);
+            Assert.NotEqual(0, (await b.RunAsync(Write)).ExitCode);
+
+            // Registrants may write; then the second guest takes the disk for itself.
+            await b.CheckAsync("sg_persist --out --register --param-sark=0xb /dev/sda");
+            await b.CheckAsync(Write);
+            await b.CheckAsync("sg_persist --out --preempt-abort --param-rk=0xb --param-sark=0xa --prout-type=5 /dev/sda");
+            await b.CheckAsync(Write);
+            Assert.NotEqual(0, (await a.RunAsync(Write)).ExitCode);
+            Assert.NotEqual(0, (await a.RunAsync("sg_persist --out --release --param-rk=0xa --prout-type=5 /dev/sda")).ExitCode);
+            Assert.Contains("0xb", await a.CheckAsync("sg_persist --in --read-reservation /dev/sda"), StringComparison.Ordinal);
+            await b.CheckAsync("sg_persist --out --clear --param-rk=0xb /dev/sda");
+            await a.CheckAsync(Write);
+        });
+    }
+
+    [Fact]
     public async Task A_guest_finds_all_256_targets_of_a_controller()
     {
         const int Targets = 256;
