@@ -11,11 +11,8 @@ internal sealed class SocketLink(MessageSocket connection) : IVhostUserLink
     public bool CarriesDescriptors => true;
 
     /// <inheritdoc/>
-    /// <remarks>
-    /// A socket carries all there is. In-flight areas and dirty logs are not offered because a front-end relies on what they promise, and
-    /// the rings do not write them yet.
-    /// </remarks>
-    public ProtocolFeatures ProtocolFeatures => ~(ProtocolFeatures.InFlightSharedMemory | ProtocolFeatures.LogSharedMemory);
+    /// <remarks>A socket carries all there is.</remarks>
+    public ProtocolFeatures ProtocolFeatures => (ProtocolFeatures)ulong.MaxValue;
 
     /// <inheritdoc/>
     public void SendReply(MessageHeader header, ReadOnlySpan<byte> payload, FileDescriptor? descriptor)

@@ -1,3 +1,4 @@
+using Vhost.Abstractions;
 using Vhost.Linux;
 using Vhost.Plugins.VhostUserTransport;
 using Vhost.Testing.FrontEnd;
@@ -92,6 +93,9 @@ public sealed class TrackingTests
                 var payload = new byte[SharedAreaDescription.LogWireBytes];
                 new SharedAreaDescription(4096, 8192).WriteLog(payload);
                 Assert.Equal(sizeof(ulong), connection.Ask(FrontEndRequest.SetLogBase, payload, log.Raw).Length);
+
+                // The reply precedes the restart of the rings; what is acknowledged next comes after it.
+                connection.Tell(FrontEndRequest.SetOwner, []);
                 Assert.True(session.Running[0].DirtyLog.IsNone);
                 const ulong Features = VhostUserFeatures.Version1 | VhostUserFeatures.ProtocolFeatures;
                 connection.TellNumber(FrontEndRequest.SetFeatures, Features | VhostUserFeatures.LogAll);
@@ -117,14 +121,68 @@ public sealed class TrackingTests
         await serving;
     }
 
-    [Fact]
-    public async Task The_socket_does_not_offer_what_the_rings_do_not_keep()
+    [Theory]
+    [InlineData(VirtqueueFormat.Split)]
+    [InlineData(VirtqueueFormat.Packed)]
+    public async Task Requests_that_a_lost_session_had_are_done_by_the_next(VirtqueueFormat format)
     {
-        await using var harness = await TransportHarness.StartAsync();
-        using var connection = harness.Connect();
-        var offered = (ProtocolFeatures)connection.AskNumber(FrontEndRequest.GetProtocolFeatures);
-        Assert.Equal(ProtocolFeatures.None, offered & (ProtocolFeatures.InFlightSharedMemory | ProtocolFeatures.LogSharedMemory));
-        Assert.Equal(0u, connection.AskNumber(FrontEndRequest.GetFeatures) & VhostUserFeatures.LogAll);
+        await using var server = await BlkServer.StartAsync();
+        using var memory = new GuestMemory(0, 4 << 20);
+        var options = new FrontEndOptions { Format = format, Features = 0, IndirectEntries = 0, ProtocolFeatures = (ProtocolFeatures)ulong.MaxValue };
+        using var device = FrontEndDevice.Connect(server.Harness.Socket, memory, options);
+        var requests = new VirtioBlkRequests(device, 8, 4096);
+        var queue = device.RequestQueue(0);
+        var payload = new byte[24];
+        new SharedAreaDescription(0, 0, 1, 256).WriteInFlight(payload);
+        var reply = device.Connection.Ask(FrontEndRequest.GetInFlightFd, payload, out var area).ToArray();
+        using var owned = area;
+        device.Connection.Tell(FrontEndRequest.SetInFlightFd, reply, area.Raw);
+        for (var i = 0; i < 5; i++)
+        {
+            Assert.True(requests.Execute(queue, 0, isWrite: false, 0, 4096));
+        }
+
+        server.Port.Data[..(64 << 10)].Fill(0x33);
+        server.Port.IsDeferring = true;
+        for (var slot = 1; slot < 5; slot++)
+        {
+            requests.Data(slot).Span.Clear();
+            Assert.True(requests.TryAdd(queue.Ring, slot, isWrite: false, (ulong)slot * 8, 4096));
+        }
+
+        queue.Publish();
+        await TransportHarness.WaitForAsync(() => server.Port.PendingCount == 4, "the bdev has the requests");
+        server.Port.IsDeferring = false;
+
+        // A fifth overtakes them, so that the used index alone would name the wrong ones as done.
+        Assert.True(requests.Execute(queue, 5, isWrite: false, 0, 4096));
+
+        // The link breaks with four requests under way; a front-end knows the used index only.
+        device.Connection.Dispose();
+        await TransportHarness.WaitForAsync(() => server.Harness.Transport.Status == "listening", "the session ends");
+        using var next = server.Harness.Connect();
+        var features = next.AskNumber(FrontEndRequest.GetFeatures);
+        next.NegotiateProtocol((ProtocolFeatures)ulong.MaxValue);
+        next.TellNumber(
+            FrontEndRequest.SetFeatures,
+            features & (VhostUserFeatures.Version1 | VhostUserFeatures.ProtocolFeatures | (format == VirtqueueFormat.Packed ? VhostUserFeatures.RingPacked : 0)));
+        memory.Announce(next);
+        next.Tell(FrontEndRequest.SetInFlightFd, reply, area.Raw);
+        queue.Start(next, format == VirtqueueFormat.Packed ? 0x8000_8000 + (18 * 0x1_0001u) : 6);
+        var done = new List<int>();
+        for (var i = 1; i < 5; i++)
+        {
+            done.Add(BlockRequests.Complete(queue));
+        }
+
+        Assert.Equal([1, 2, 3, 4], done.Order());
+        for (var slot = 1; slot < 5; slot++)
+        {
+            Assert.True(requests.IsSuccess(slot));
+            Assert.Equal(-1, requests.Data(slot).Span.IndexOfAnyExcept((byte)0x33));
+        }
+
+        Assert.True(requests.Execute(queue, 0, isWrite: false, 0, 4096));
     }
 
     /// <summary>A session that is fed from a socket by hand.</summary>
