@@ -164,10 +164,11 @@ internal sealed class FrontEndServer : IDisposable
         var peer = Describe(socket);
         if (_session is not null && IsAlive(_connection!.Socket))
         {
-            socket.Dispose();
+            // Logged first: whoever sees the link close finds the reason.
             _context.Logger.LogWarning(
                 "{Name}: a second front-end ({Second}) was turned away, {First} is connected; a controller serves one VM at a time",
                 _context.Name, peer, _peer);
+            socket.Dispose();
             return;
         }
 
