@@ -15,6 +15,7 @@ internal sealed class VfioUserFunction : PciFunction
     private readonly int _irqIndex = -1;
     private readonly int _vectors;
     private readonly List<VfioUserClientRegion> _regions = [];
+    private readonly List<FileDescriptor> _doorbells = [];
     private readonly CancellationTokenRegistration _disconnected;
 
     private VfioUserFunction(VfioUserClient client, ILogger logger)
@@ -110,7 +111,7 @@ internal sealed class VfioUserFunction : PciFunction
         VfioUserClientRegion region = _client.GetRegion(index);
         _regions.Add(region);
         CheckMemoryBar(index, region.Size);
-        return new SegmentedBar(this, index, region.Size, physicalAddress: 0, new Backend(_client, region));
+        return new SegmentedBar(this, index, region.Size, physicalAddress: 0, new Backend(_client, region, Doorbells(index)));
     }
 
     protected override void EnableInterruptsCore(ReadOnlySpan<int> eventFds)
@@ -159,7 +160,32 @@ internal sealed class VfioUserFunction : PciFunction
         _disconnected.Unregister();
         _config.Dispose();
         _regions.ForEach(r => r.Dispose());
+        _doorbells.ForEach(d => d.Dispose());
         _client.Dispose();
+    }
+
+    // Registers that the server takes by eventfd: doorbells, whose value does not matter. A write to one costs no message and waits for nobody.
+    private Dictionary<ulong, VfioUserClientIoEventFd> Doorbells(int index)
+    {
+        var doorbells = new Dictionary<ulong, VfioUserClientIoEventFd>();
+        try
+        {
+            foreach (VfioUserClientIoEventFd eventFd in _client.GetRegionIoEventFds(index))
+            {
+                // One whose value matters stands for some writes only: those go by message.
+                if (eventFd.DataMatch is not null || !doorbells.TryAdd(eventFd.Offset, eventFd))
+                {
+                    eventFd.Fd.Dispose();
+                }
+            }
+        }
+        catch (VfioUserException) when (_client.DisconnectReason is null)
+        {
+            // A server that has none may refuse the question.
+        }
+
+        _doorbells.AddRange(doorbells.Values.Select(doorbell => doorbell.Fd));
+        return doorbells;
     }
 
     private void SetMsixEnabled(int vectors)
@@ -195,7 +221,7 @@ internal sealed class VfioUserFunction : PciFunction
         }
     }
 
-    private sealed class Backend(VfioUserClient client, VfioUserClientRegion region) : IBarBackend
+    private sealed class Backend(VfioUserClient client, VfioUserClientRegion region, Dictionary<ulong, VfioUserClientIoEventFd> doorbells) : IBarBackend
     {
         public MemoryMapping? TryMap(ulong offset, ulong length) => region.TryMap(offset, length);
 
@@ -215,6 +241,12 @@ internal sealed class VfioUserFunction : PciFunction
 
         public void Write(ulong offset, ReadOnlySpan<byte> source)
         {
+            if (doorbells.TryGetValue(offset, out VfioUserClientIoEventFd? doorbell) && (doorbell.Size == 0 || doorbell.Size == (ulong)source.Length))
+            {
+                _ = EventFd.SignalRaw(doorbell.Fd.Raw);
+                return;
+            }
+
             try
             {
                 client.WriteRegion(region.Index, offset, source);
