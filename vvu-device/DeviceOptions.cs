@@ -6,4 +6,5 @@ namespace Vhost.VvuDevice;
 /// <param name="MemoryPath">The other VM's memory, or null.</param>
 /// <param name="MemoryBytes">Its length.</param>
 /// <param name="Layout">Which device to be.</param>
-internal sealed record DeviceOptions(string VfioUserSocket, string VhostUserSocket, string? MemoryPath, ulong MemoryBytes, DeviceLayout Layout);
+/// <param name="IsPublishedOnly">Whether to offer nothing that the published devices do not.</param>
+internal sealed record DeviceOptions(string VfioUserSocket, string VhostUserSocket, string? MemoryPath, ulong MemoryBytes, DeviceLayout Layout, bool IsPublishedOnly = false);

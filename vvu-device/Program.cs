@@ -28,8 +28,9 @@ var layout = new Option<string>("--layout")
 {
     Description = "Which published device to look like: 'capabilities' (2019) or 'fixed' (2018).", DefaultValueFactory = _ => DeviceLayout.Capabilities.Name,
 }.AcceptOnlyFromAmong(DeviceLayout.Capabilities.Name, DeviceLayout.Fixed.Name);
+var published = new Option<bool>("--published") { Description = "Offer only what the published devices do: no device configuration, so no vhost-blk." };
 
-var root = new RootCommand("A virtio-vhost-user (vvu) PCI device for stock QEMU: lets vhostd in one VM serve another VM.") { vfioUser, vhostUser, memory, memorySize, layout };
+var root = new RootCommand("A virtio-vhost-user (vvu) PCI device for stock QEMU: lets vhostd in one VM serve another VM.") { vfioUser, vhostUser, memory, memorySize, layout, published };
 root.Validators.Add(result =>
 {
     if (result.GetResult(memory) is null != result.GetResult(memorySize) is null)
@@ -41,7 +42,8 @@ root.SetAction(parsed =>
 {
     var options = new DeviceOptions(
         parsed.GetRequiredValue(vfioUser), parsed.GetRequiredValue(vhostUser), parsed.GetValue(memory)?.FullName, parsed.GetValue(memorySize),
-        parsed.GetValue(layout) == DeviceLayout.Fixed.Name ? DeviceLayout.Fixed : DeviceLayout.Capabilities);
+        parsed.GetValue(layout) == DeviceLayout.Fixed.Name ? DeviceLayout.Fixed : DeviceLayout.Capabilities,
+        parsed.GetValue(published));
     using var stop = new ManualResetEventSlim();
     using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
     using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);

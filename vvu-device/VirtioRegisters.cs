@@ -33,21 +33,22 @@ internal sealed class VirtioRegisters
     private const ulong AnyLayout = 1UL << 27;
     private const ulong Version1 = 1UL << 32;
     private const ulong AccessPlatform = 1UL << 33;
-    private const ulong Offered = FullForwarding | AnyLayout | EventIndex | Version1 | AccessPlatform;
     private const byte StatusDriverOk = 4;
     private const byte StatusFeaturesOk = 8;
     private const byte StatusNeedsReset = 0x40;
     private const int Bytes = 0x38;
     private readonly int _vectorCount;
+    private readonly ulong _offered;
     private uint _deviceFeatureSelect;
     private uint _driverFeatureSelect;
     private ulong _driverFeatures;
     private byte _status;
     private ushort _queueSelect;
 
-    public VirtioRegisters(int vectorCount)
+    public VirtioRegisters(int vectorCount, bool offersFullForwarding)
     {
         _vectorCount = vectorCount;
+        _offered = AnyLayout | EventIndex | Version1 | AccessPlatform | (offersFullForwarding ? FullForwarding : 0);
         Reset();
     }
 
@@ -93,7 +94,7 @@ internal sealed class VirtioRegisters
         image.Clear();
         DeviceQueue? queue = Selected;
         Put32(image, 0x00, _deviceFeatureSelect);
-        Put32(image, 0x04, _deviceFeatureSelect < 2 ? (uint)(Offered >> (int)(32 * _deviceFeatureSelect)) : 0);
+        Put32(image, 0x04, _deviceFeatureSelect < 2 ? (uint)(_offered >> (int)(32 * _deviceFeatureSelect)) : 0);
         Put32(image, 0x08, _driverFeatureSelect);
         Put32(image, 0x0c, _driverFeatureSelect < 2 ? (uint)(_driverFeatures >> (int)(32 * _driverFeatureSelect)) : 0);
         Put16(image, 0x10, ConfigVector);
@@ -168,7 +169,7 @@ internal sealed class VirtioRegisters
 
         // A driver sets bits one by one and never clears any but by a reset.
         byte added = (byte)(value & ~_status & ~StatusNeedsReset);
-        if ((added & StatusFeaturesOk) != 0 && ((_driverFeatures & ~Offered) != 0 || (_driverFeatures & Version1) == 0))
+        if ((added & StatusFeaturesOk) != 0 && ((_driverFeatures & ~_offered) != 0 || (_driverFeatures & Version1) == 0))
         {
             added &= unchecked((byte)~StatusFeaturesOk);
         }

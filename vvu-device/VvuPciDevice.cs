@@ -36,7 +36,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
         _layout = options.Layout;
         _report = report;
         _config = new PciConfigSpace(_layout);
-        _registers = new VirtioRegisters(_layout.VectorCount);
+        _registers = new VirtioRegisters(_layout.VectorCount, !options.IsPublishedOnly);
         _vectorTable = new byte[_layout.VectorBarBytes];
         if (_layout.HasCapabilities)
         {
