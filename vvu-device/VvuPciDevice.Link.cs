@@ -22,6 +22,7 @@ internal sealed partial class VvuPciDevice
     private Thread? _thread;
     private Master? _master;
     private bool _isReading;
+    private bool _isFresh;
     private bool _isStopping;
     private uint _linkStatus;
 
@@ -197,6 +198,7 @@ internal sealed partial class VvuPciDevice
         _epoll.Remove(_listener.Raw);
         _master = new Master(socket, _epoll);
         _isReading = false;
+        _isFresh = true;
         _epoll.Add(socket.Raw, EpollEvents.PeerClosed | EpollEvents.OneShot, Token(TokenKind.Master));
         _report("the other VM has connected");
         Connect();
@@ -207,6 +209,13 @@ internal sealed partial class VvuPciDevice
     {
         if (_master is not null && (_linkStatus & SlaveUp) != 0)
         {
+            if (_isFresh)
+            {
+                // Not before the driver is up: until then it may still use the former VM's memory.
+                _memory.Clear();
+                _isFresh = false;
+            }
+
             _linkStatus = SlaveUp | MasterUp;
             RaiseConfig();
             PumpMaster();

@@ -96,7 +96,11 @@ public sealed class LinkTests
             await VvuHarness.WaitForAsync(() => harness.Port.PendingCount == 8, "the requests");
         }
 
-        harness.Port.IsDeferring = false;
+        harness.OnReactor(() =>
+        {
+            harness.Port.IsDeferring = false;
+            harness.Port.CompletePending();
+        });
         using var next = harness.Connect(isScsi: true);
         Verify(next, new VirtioScsiRequests(next, 4, BlockBytes), 3);
     }

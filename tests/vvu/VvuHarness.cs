@@ -118,6 +118,9 @@ internal sealed class VvuHarness : IAsyncDisposable
         }
     }
 
+    /// <summary>Does something on the reactor's thread.</summary>
+    public void OnReactor(Action action) => _reactor.Post(static state => ((Action)state!)(), action);
+
     public string AllLines() => string.Join('\n', [.. DeviceLines, .. Logger.Lines.Select(line => $"{line.Level}: {line.Text}")]);
 
     public async ValueTask DisposeAsync()
