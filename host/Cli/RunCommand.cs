@@ -36,7 +36,7 @@ internal static class RunCommand
             }
 
             var service = new VhostdService(loggers => createServer(bound, loggers), output, parsed.GetValue(logLevel), parsed.GetValue(logFormat));
-            return await service.RunAsync($"{bound.Controllers.Count} controllers", cancellationToken).ConfigureAwait(false);
+            return await service.RunAsync(bound.Controllers.Count == 1 ? "1 controller" : $"{bound.Controllers.Count} controllers", cancellationToken).ConfigureAwait(false);
         });
         return command;
     }

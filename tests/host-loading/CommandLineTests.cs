@@ -139,7 +139,7 @@ public sealed class CommandLineTests
                 Task<string> error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
                 string? ready = await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
                 Assert.True(ready is not null, ready is null ? await Tail(error) : null);
-                Assert.Matches("^vhostd is ready: 1 controllers, [0-9]+ ms after its start$", ready);
+                Assert.Matches("^vhostd is ready: 1 controller, [0-9]+ ms after its start$", ready);
                 Assert.True(File.Exists(socket));
                 using (Process kill = Process.Start("/bin/kill", ["-" + signal, process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
                 {

@@ -76,6 +76,14 @@ public sealed class SchemaTests
     }
 
     [Fact]
+    public void The_schema_beside_the_samples_is_the_one_that_the_host_prints()
+    {
+        string file = Path.Combine(PluginFolder.Metadata("RepositoryRoot"), "samples", "vhostd.schema.json");
+        (_, string text, _) = Vhostd.Run("schema");
+        Assert.True(File.ReadAllText(file).Trim() == text.Trim(), "run: vhostd schema > samples/vhostd.schema.json");
+    }
+
+    [Fact]
     public void The_schema_carries_descriptions_defaults_and_required_keys()
     {
         JsonObject schema = ManifestSchema.Of(Manifests.Plugins);
