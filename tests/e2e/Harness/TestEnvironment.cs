@@ -17,7 +17,7 @@ internal static class TestEnvironment
     /// <summary>The initramfs of the guest.</summary>
     public static string GuestInitramfs => Path.Combine(SetUpDirectory.Value, "guest", "initramfs.cpio");
 
-    /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOSTD_DIR, or made on first use.</summary>
+    /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOST_TEST_VHOSTD, or made on first use.</summary>
     public static string VhostdDirectory => PublishedDirectory.Value;
 
     /// <summary>The path of a program that the set-up prepared, for example <c>qemu-bookworm</c>.</summary>
@@ -44,11 +44,11 @@ internal static class TestEnvironment
 
     private static string FindOrPublish()
     {
-        if (Environment.GetEnvironmentVariable("VHOSTD_DIR") is { Length: > 0 } directory)
+        if (Environment.GetEnvironmentVariable("VHOST_TEST_VHOSTD") is { Length: > 0 } directory)
         {
             return File.Exists(Path.Combine(directory, "vhostd"))
                 ? Path.GetFullPath(directory)
-                : throw new EndToEndException($"VHOSTD_DIR is {directory}, but there is no vhostd in it");
+                : throw new EndToEndException($"VHOST_TEST_VHOSTD is {directory}, but there is no vhostd in it");
         }
 
         string target = Path.Combine(RepositoryRoot, "artifacts", "vhostd-e2e");
