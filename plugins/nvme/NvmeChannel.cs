@@ -41,5 +41,12 @@ internal sealed class NvmeChannel : IBdevChannel
     public unsafe void Abort(BlockRequestPointer request) => _pair.Abort(request.Pointer);
 
     /// <inheritdoc/>
-    public void Dispose() => IsClosed = true;
+    public void Dispose()
+    {
+        if (!IsClosed)
+        {
+            IsClosed = true;
+            _pair.Close(_index);
+        }
+    }
 }

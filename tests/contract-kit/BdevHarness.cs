@@ -1,4 +1,5 @@
 using System.ComponentModel.DataAnnotations;
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Testing;
@@ -12,10 +13,11 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
 {
     private readonly Dictionary<string, IBdev> _bdevs = [];
     private readonly List<string> _changes = [];
+    private readonly List<string> _withdrawals = [];
     private readonly IBdevSource _source;
     private readonly BdevDeclaration _declaration;
 
-    public BdevHarness(IBdevFactory factory, object options, string name = "Bdev0", Func<string, IBdevPort>? getBdev = null)
+    public BdevHarness(IBdevFactory factory, object options, string name = "Bdev0", Func<string, IBdevPort>? getBdev = null, IMemoryRegistry? memory = null)
     {
         Assert.Empty(Faults(factory, options));
         _declaration = factory.Declare(name, options);
@@ -24,7 +26,7 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
             {
                 Name = name,
                 Publisher = this,
-                Memory = new NoMemory(),
+                Memory = memory ?? new NoMemory(),
                 Reactors = Reactors,
                 Logger = Log,
                 GetBdev = getBdev ?? (other => throw new InvalidOperationException($"the source did not declare that it builds on {other}")),
@@ -39,7 +41,31 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
     public ListLogger Log { get; } = new();
 
     /// <summary>The bdevs that are published.</summary>
-    public IReadOnlyDictionary<string, IBdev> Bdevs => _bdevs;
+    public IReadOnlyDictionary<string, IBdev> Bdevs
+    {
+        get
+        {
+            lock (_changes)
+            {
+                return new Dictionary<string, IBdev>(_bdevs);
+            }
+        }
+    }
+
+    /// <summary>The bdev that <see cref="Bdev"/> means, where a source publishes several; null for the only one.</summary>
+    public string? BdevName { get; init; }
+
+    /// <summary>Names and reasons given to <see cref="WithdrawAsync"/>.</summary>
+    public string[] Withdrawals
+    {
+        get
+        {
+            lock (_changes)
+            {
+                return [.. _withdrawals];
+            }
+        }
+    }
 
     /// <summary>Names given to <see cref="NotifyChanged"/>.</summary>
     public string[] Changes
@@ -53,8 +79,8 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
         }
     }
 
-    /// <summary>The only bdev.</summary>
-    public IBdev Bdev => Assert.Single(_bdevs).Value;
+    /// <summary>The only bdev, or the one that <see cref="BdevName"/> names.</summary>
+    public IBdev Bdev => BdevName is null ? Assert.Single(Bdevs).Value : Bdevs[BdevName];
 
     /// <summary>Makes a harness and starts the source.</summary>
     public static BdevHarness Start(IBdevFactory factory, object options, string name = "Bdev0", Func<string, IBdevPort>? getBdev = null)
@@ -83,8 +109,24 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
         return errors.Items;
     }
 
-    /// <summary>Starts the source. Everything stays on the test's thread, because that is the reactors' thread too.</summary>
-    public void Start() => _source.StartAsync(TestContext.Current.CancellationToken).AsTask().GetAwaiter().GetResult();
+    /// <summary>Starts the source. The test's thread is the reactors' thread too, and turns them meanwhile: a source may need them to start.</summary>
+    public void Start() => Turn(_source.StartAsync(TestContext.Current.CancellationToken).AsTask());
+
+    /// <summary>Turns the reactors until a condition holds.</summary>
+    public void TurnUntil(Func<bool> condition, string what)
+    {
+        var start = Stopwatch.GetTimestamp();
+        while (!condition())
+        {
+            foreach (var reactor in Reactors)
+            {
+                reactor.Turn();
+            }
+
+            Thread.Yield();
+            Assert.True(Stopwatch.GetElapsedTime(start) < TimeSpan.FromSeconds(40), $"{what} does not happen; log: {string.Join(" | ", Log.Lines)}");
+        }
+    }
 
     /// <summary>Opens a channel of the only bdev.</summary>
     public BdevDriver Open(int reactor = 0, int queueDepth = 64) => new(Reactors[reactor], (IChannelBdev)Bdev, queueDepth);
@@ -93,15 +135,23 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
     {
         Assert.Contains(_declaration.PublishedNames, pattern => Matches(pattern, bdev.Name));
         CheckInfo(bdev.Info);
-        if (!_bdevs.TryAdd(bdev.Name, bdev))
+        lock (_changes)
         {
-            throw new InvalidOperationException($"{bdev.Name} is taken");
+            if (!_bdevs.TryAdd(bdev.Name, bdev))
+            {
+                throw new InvalidOperationException($"{bdev.Name} is taken");
+            }
         }
     }
 
     public ValueTask WithdrawAsync(string name, string reason)
     {
-        _bdevs.Remove(name);
+        lock (_changes)
+        {
+            _bdevs.Remove(name);
+            _withdrawals.Add($"{name}: {reason}");
+        }
+
         return ValueTask.CompletedTask;
     }
 
@@ -121,12 +171,18 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
             reactor.TurnUntilIdle();
         }
 
-        _source.DisposeAsync().AsTask().GetAwaiter().GetResult();
-        _source.DisposeAsync().AsTask().GetAwaiter().GetResult(); // must be harmless
+        Turn(_source.DisposeAsync().AsTask());
+        Turn(_source.DisposeAsync().AsTask()); // must be harmless
+    }
+
+    private void Turn(Task task)
+    {
+        TurnUntil(() => task.IsCompleted, "what the source was asked for");
+        task.GetAwaiter().GetResult();
     }
 
     private static bool Matches(string pattern, string name) =>
-        System.Text.RegularExpressions.Regex.IsMatch(name, "^" + System.Text.RegularExpressions.Regex.Escape(pattern).Replace("\\*", "[0-9]+", StringComparison.Ordinal) + "$");
+        System.Text.RegularExpressions.Regex.IsMatch(name, "^" + System.Text.RegularExpressions.Regex.Escape(pattern).Replace("\\*", "[0-9a-z]+", StringComparison.Ordinal) + "$");
 
     private static void CheckInfo(BdevInfo info)
     {

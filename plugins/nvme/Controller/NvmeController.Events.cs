@@ -11,6 +11,7 @@ namespace Vhost.Plugins.Nvme.Controller;
 internal sealed partial class NvmeController
 {
     private const int ResetAttempts = 3;
+    private const int MaxEventsPerTurn = 16;
     private static readonly TimeSpan ShutdownLimit = TimeSpan.FromSeconds(3);
     private static readonly TimeSpan PolledInterval = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan StatusInterval = TimeSpan.FromSeconds(1);
@@ -29,13 +30,14 @@ internal sealed partial class NvmeController
                     Abort(abort.QueueId, abort.CommandId);
                 }
 
-                while (_life!.Admin.TryTakeEvent(out var value))
+                // A bound: a controller that answers each request for events at once must not keep the thread from aborts and from stopping.
+                for (var taken = 0; taken < MaxEventsPerTurn && _life!.Admin.TryTakeEvent(out var value); taken++)
                 {
                     HandleEvent(value);
                     _life.Admin.RequestEvents(_life.Identity.AsyncEventLimit);
                 }
 
-                if (_life.FatalStatus is { } fatal)
+                if (_life!.FatalStatus is { } fatal)
                 {
                     RequestReset(fatal);
                 }
@@ -195,13 +197,18 @@ internal sealed partial class NvmeController
                 }
 
                 _aborts.Clear();
-                _life!.Dispose();
+                _life?.Dispose();
                 _life = null;
                 BringUp(_device);
                 _log.LogWarning("{Address}: the controller is back after a reset", _options.Address);
                 return true;
             }
-            catch (IOException failure) when (failure is not NvmeRefusal)
+            catch (NvmeRefusal refusal)
+            {
+                _log.LogError("{Address}: the controller cannot be used after its reset: {Error}", _options.Address, refusal.Message);
+                return false;
+            }
+            catch (IOException failure)
             {
                 _log.LogError("{Address}: reset attempt {Attempt} of {Attempts} failed: {Error}", _options.Address, attempt, ResetAttempts, failure.Message);
             }

@@ -131,7 +131,15 @@ internal sealed partial class NvmeController : IQueuePairOwner, IAsyncDisposable
         {
             _firstAttempt.TrySetException(exception);
             _log.LogCritical(exception, "{Address}: the driver failed; the controller is given up. Please report this with the log", _options.Address);
-            Detach(BlockStatus.IoError, "the driver failed");
+            try
+            {
+                Detach(BlockStatus.IoError, "the driver failed");
+            }
+            catch (Exception further)
+            {
+                // An exception must not leave the thread. What the device may still reach stays allocated.
+                _log.LogCritical(further, "{Address}: the controller could not be detached; its memory is kept until the process ends", _options.Address);
+            }
         }
     }
 

@@ -126,6 +126,7 @@ internal sealed unsafe partial class IoQueuePair
             slot.SegmentIndex = progress.SegmentIndex;
             slot.SegmentOffset = progress.SegmentOffset;
             Volatile.Write(ref _bouncedCommandCount, _bouncedCommandCount + 1);
+            _dma!.CountBounce(mapped);
             if (request->Operation != BlockOperation.Read)
             {
                 var source = cursor;

@@ -29,6 +29,8 @@ internal sealed unsafe partial class IoQueuePair : IPoller
     private BlockStatus _deadStatus = BlockStatus.NoDevice;
     private long _bouncedCommandCount;
     private long _commandCount;
+    private IPciDevice? _device;
+    private IDmaDomain? _dma;
 
     public IoQueuePair(IQueuePairOwner owner, IReactor reactor, int queueId, TimeSpan timeout)
     {
@@ -88,6 +90,8 @@ internal sealed unsafe partial class IoQueuePair : IPoller
         Debug.Assert(_outstanding == 0, "the former queues' commands were failed before");
         _memory = memory;
         _ring = memory.Ring;
+        _device = device;
+        _dma = device.Dma;
         _mapper = new DataMapper(device.Dma, identity.HasSgl, identity.SglNeedsDwords);
         _maxTransferBytes = nuint.Min(DataMapper.MaxTransferBytes, identity.MaxTransferBytes);
         _slots = new IoSlot[_ring.Capacity];
@@ -125,12 +129,18 @@ internal sealed unsafe partial class IoQueuePair : IPoller
                 RequestProgress.Of(_slots[i].Request).IsAborted = true;
                 FinishSlot(i, status, 0);
             }
+            else if (_slots[i].IsOrphan)
+            {
+                FreeSlot(i);
+            }
         }
 
         _slots = [];
         _freeSlot = -1;
         _ring = null;
         _memory = null;
+        _device = null;
+        _dma = null;
         Deliver();
     }
 
@@ -165,6 +175,12 @@ internal sealed unsafe partial class IoQueuePair : IPoller
                 continue;
             }
 
+            if (Refuse(request, _channels[channelIndex]) is var refusal and not BlockStatus.Success)
+            {
+                Conclude(request, refusal);
+                continue;
+            }
+
             _pending.Push(request);
         }
 
@@ -183,16 +199,25 @@ internal sealed unsafe partial class IoQueuePair : IPoller
     {
         ref var progress = ref RequestProgress.Of(request);
         progress.IsAborted = true;
-        if (progress.IsPending && progress.Outstanding == 0)
+        if (progress.IsPending)
         {
+            // What has no command yet gets none; the commands that are under way decide when the request ends.
             _pending.Remove(request);
-            Conclude(request, BlockStatus.Aborted);
-            if (!_done.IsDelivering)
+            if (progress.Status == BlockStatus.Success)
             {
-                Deliver();
+                progress.Status = BlockStatus.Aborted;
             }
 
-            return;
+            if (progress.Outstanding == 0)
+            {
+                Conclude(request, progress.Status);
+                if (!_done.IsDelivering)
+                {
+                    Deliver();
+                }
+
+                return;
+            }
         }
 
         for (var i = 0; i < _slots.Length; i++)
@@ -219,7 +244,7 @@ internal sealed unsafe partial class IoQueuePair : IPoller
         {
             count++;
             int id = completion.CommandId;
-            if ((uint)id >= (uint)_slots.Length || _slots[id].Request == null)
+            if ((uint)id >= (uint)_slots.Length || (_slots[id].Request == null && !_slots[id].IsOrphan))
             {
                 _state = PairState.Frozen;
                 _owner.RequestReset($"queue {QueueId}: a completion for command id {id}, which is not outstanding");
@@ -277,7 +302,7 @@ internal sealed unsafe partial class IoQueuePair : IPoller
         for (var i = 0; i < _slots.Length; i++)
         {
             ref var slot = ref _slots[i];
-            if (slot.Request == null || now - slot.Deadline < 0)
+            if ((slot.Request == null && !slot.IsOrphan) || now - slot.Deadline < 0)
             {
                 continue;
             }
@@ -298,6 +323,12 @@ internal sealed unsafe partial class IoQueuePair : IPoller
     private void Complete(int id, in NvmeCompletion completion)
     {
         ref var slot = ref _slots[id];
+        if (slot.IsOrphan)
+        {
+            FreeSlot(id);
+            return;
+        }
+
         var status = completion.ToBlockStatus();
         ulong information = 0;
         if (status == BlockStatus.Success)
@@ -326,19 +357,8 @@ internal sealed unsafe partial class IoQueuePair : IPoller
 
     private void FinishSlot(int id, BlockStatus status, ulong information)
     {
-        ref var slot = ref _slots[id];
-        var request = slot.Request;
-        if (slot.BounceIndex >= 0)
-        {
-            _memory!.Bounce.Return(slot.BounceIndex);
-            slot.BounceIndex = -1;
-        }
-
-        slot.Request = null;
-        slot.IsAborting = false;
-        slot.NextFree = _freeSlot;
-        _freeSlot = id;
-        _outstanding--;
+        var request = _slots[id].Request;
+        FreeSlot(id);
         ref var progress = ref RequestProgress.Of(request);
         progress.Outstanding--;
         if (status != BlockStatus.Success && progress.Status == BlockStatus.Success)
@@ -368,6 +388,23 @@ internal sealed unsafe partial class IoQueuePair : IPoller
         }
 
         Conclude(request, progress.Status);
+    }
+
+    private void FreeSlot(int id)
+    {
+        ref var slot = ref _slots[id];
+        if (slot.BounceIndex >= 0)
+        {
+            _memory!.Bounce.Return(slot.BounceIndex);
+            slot.BounceIndex = -1;
+        }
+
+        slot.Request = null;
+        slot.IsOrphan = false;
+        slot.IsAborting = false;
+        slot.NextFree = _freeSlot;
+        _freeSlot = id;
+        _outstanding--;
     }
 
     private void Conclude(BlockRequest* request, BlockStatus status)

@@ -26,6 +26,9 @@ internal unsafe struct IoSlot
     /// <summary>Where in that segment.</summary>
     public nuint SegmentOffset;
 
+    /// <summary>Whether the command's channel was closed: its completion frees the slot and concerns nobody.</summary>
+    public bool IsOrphan;
+
     /// <summary>Whether an abort was asked for.</summary>
     public bool IsAborting;
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Vhost.Pci;
 using Vhost.Plugins.Nvme.Protocol;
 
@@ -135,6 +136,30 @@ internal sealed unsafe class NvmeRing : IDisposable
         {
             Announce(_head, ref _announcedHead, _shadowHead, _eventHead, _completionDoorbell);
         }
+    }
+
+    /// <summary>Clears CC.EN and waits until the controller has stopped, without sleeping: for a reactor that cannot wait for the controller's thread.</summary>
+    /// <param name="limit">How long to wait.</param>
+    /// <returns>Whether it has stopped, or is gone.</returns>
+    public bool TryStopController(TimeSpan limit)
+    {
+        var configuration = _bar.Read32(NvmeRegister.Configuration);
+        if (configuration == NvmeRegister.Gone)
+        {
+            return true;
+        }
+
+        _bar.Write32(NvmeRegister.Configuration, configuration & ~NvmeRegister.ConfigurationEnable);
+        var start = Stopwatch.GetTimestamp();
+        while (_bar.Read32(NvmeRegister.Status) is var status && (status & NvmeRegister.StatusReady) != 0 && status != NvmeRegister.Gone)
+        {
+            if (Stopwatch.GetElapsedTime(start) > limit)
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     /// <inheritdoc/>
