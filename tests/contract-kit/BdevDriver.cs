@@ -41,6 +41,9 @@ public sealed unsafe class BdevDriver : IBdevCompletions, IDisposable
 
     public int QueueDepth { get; }
 
+    /// <summary>Further reactors that <see cref="Wait"/> turns, for sources that need all of them to go on.</summary>
+    public ManualReactor[] AlsoTurns { get; init; } = [];
+
     /// <summary>Requests that were submitted and not completed.</summary>
     public int OutstandingCount { get; private set; }
 
@@ -112,7 +115,9 @@ public sealed unsafe class BdevDriver : IBdevCompletions, IDisposable
         OutstandingCount += _batchCount;
         var count = _batchCount;
         _batchCount = 0;
+        var previous = _reactor.Enter();
         Channel.Submit(_batch.AsSpan(0, count));
+        _reactor.Leave(previous);
     }
 
     /// <summary>Turns the reactor until nothing is outstanding.</summary>
@@ -121,7 +126,13 @@ public sealed unsafe class BdevDriver : IBdevCompletions, IDisposable
         var end = Stopwatch.GetTimestamp() + (30 * Stopwatch.Frequency);
         while (OutstandingCount > 0)
         {
-            if (_reactor.Turn() == 0)
+            var work = _reactor.Turn();
+            foreach (var other in AlsoTurns)
+            {
+                work += other.Turn();
+            }
+
+            if (work == 0)
             {
                 Thread.Yield();
             }

@@ -129,7 +129,11 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
     }
 
     /// <summary>Opens a channel of the only bdev.</summary>
-    public BdevDriver Open(int reactor = 0, int queueDepth = 64) => new(Reactors[reactor], (IChannelBdev)Bdev, queueDepth);
+    public BdevDriver Open(int reactor = 0, int queueDepth = 64) =>
+        new(Reactors[reactor], (IChannelBdev)Bdev, queueDepth) { AlsoTurns = TurnsAllReactors ? [.. Reactors.Where(other => other.Id != reactor)] : [] };
+
+    /// <summary>Whether drivers turn every reactor while they wait: for one thread, and a source that recovers from faults.</summary>
+    public bool TurnsAllReactors { get; init; }
 
     public void Publish(IBdev bdev)
     {
@@ -243,7 +247,7 @@ public sealed class ListLogger : ILogger
     {
         lock (_lines)
         {
-            _lines.Add((logLevel, formatter(state, exception)));
+            _lines.Add((logLevel, exception is null ? formatter(state, exception) : $"{formatter(state, exception)}: {exception}"));
         }
     }
 }

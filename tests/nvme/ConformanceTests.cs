@@ -51,13 +51,6 @@ public sealed class ShadowDoorbellTests : ConformanceTests
     protected override NvmeSettings Settings => new() { HasDoorbellBuffers = true };
 }
 
-public sealed class TrappedDoorbellTests : ConformanceTests
-{
-    protected override int AllocationTestRequests => 10_000;
-
-    protected override NvmeSettings Settings => new() { MapsDoorbells = false, MaxTransferShift = 1 };
-}
-
 public sealed class NoInterruptTests : ConformanceTests
 {
     protected override NvmeSettings Settings => new() { Vectors = 0 };

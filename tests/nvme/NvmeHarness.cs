@@ -35,7 +35,7 @@ internal sealed unsafe class NvmeHarness : IDisposable
             StartServer();
         }
 
-        Bdevs = new BdevHarness(new NvmeBdevFactory(), Options, "Nvme0", memory: _registry) { BdevName = bdevName };
+        Bdevs = new BdevHarness(new NvmeBdevFactory(), Options, "Nvme0", memory: _registry) { BdevName = bdevName, TurnsAllReactors = true };
     }
 
     public NvmeModel Model { get; }

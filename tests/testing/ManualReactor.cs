@@ -146,6 +146,18 @@ public sealed class ManualReactor(int id = 0) : IReactor
         }
     }
 
+    /// <summary>Makes the calling thread the reactor's, without a closure; ended by <see cref="Leave"/>.</summary>
+    /// <returns>What to give to <see cref="Leave"/>.</returns>
+    public int Enter()
+    {
+        var previous = _turningThread;
+        _turningThread = Environment.CurrentManagedThreadId;
+        return previous;
+    }
+
+    /// <summary>Ends <see cref="Enter"/>.</summary>
+    public void Leave(int previous) => _turningThread = previous;
+
     internal void Remove(ManualPoller poller)
     {
         CheckCurrent();

@@ -24,7 +24,8 @@ internal sealed partial class NvmeController
         {
             try
             {
-                Wait(_vectors.Count == 0 ? PolledInterval : StatusInterval);
+                // A wake-up that came during an admin command was taken by the wait for its answer: what it was about is still there.
+                Wait(!_aborts.IsEmpty || Volatile.Read(ref _resetReason) is not null ? TimeSpan.Zero : _vectors.Count == 0 ? PolledInterval : StatusInterval);
                 while (_aborts.TryDequeue(out var abort))
                 {
                     Abort(abort.QueueId, abort.CommandId);

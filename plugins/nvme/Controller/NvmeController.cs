@@ -224,6 +224,12 @@ internal sealed partial class NvmeController : IQueuePairOwner, IAsyncDisposable
         life.Enable(AdminTimeout);
         life.CreateQueues(_pairs.Length, _options.QueueSize, CreateInterrupts(device));
         ConfigureEvents(life);
+        // What is published is used at once: its requests wait until the queue pairs run, and do not fail any more.
+        for (var i = 0; i < _pairs.Length; i++)
+        {
+            OnReactor(i, static pair => pair.Revive());
+        }
+
         _namespaces.Rescan(life, device.Address);
         for (var i = 0; i < _pairs.Length; i++)
         {

@@ -107,6 +107,15 @@ internal sealed unsafe partial class IoQueuePair : IPoller
         Registration?.Activate();
     }
 
+    /// <summary>Requests wait again instead of failing: the controller is back, and about to be published.</summary>
+    public void Revive()
+    {
+        if (_state == PairState.Dead)
+        {
+            _state = PairState.Frozen;
+        }
+    }
+
     /// <summary>No further command is issued; requests wait.</summary>
     public void Freeze()
     {
@@ -168,6 +177,7 @@ internal sealed unsafe partial class IoQueuePair : IPoller
             ref var progress = ref RequestProgress.Of(request);
             progress = default;
             progress.ChannelIndex = channelIndex;
+            request->Information = 0;
             _channels[channelIndex].OutstandingCount++;
             if (_state == PairState.Dead)
             {
@@ -410,11 +420,6 @@ internal sealed unsafe partial class IoQueuePair : IPoller
     private void Conclude(BlockRequest* request, BlockStatus status)
     {
         var channel = _channels[RequestProgress.Of(request).ChannelIndex];
-        if (status == BlockStatus.Success)
-        {
-            request->Information = 0;
-        }
-
         request->Status = status;
         channel.OutstandingCount--;
         _done.Add(channel.Completions, request);

@@ -141,7 +141,7 @@ public sealed unsafe partial class NvmeModel
                 Post(queue, command.Id, status, result, flipsPhase: false);
                 break;
             case NvmeFault.Flood:
-                for (var i = 0; i < queue.Completion.Size; i++)
+                for (var i = 0; i < queue.Completion.Size / 2; i++)
                 {
                     Post(queue, command.Id, status, result);
                 }

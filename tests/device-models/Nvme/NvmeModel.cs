@@ -230,6 +230,7 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
     private void Configure(uint value)
     {
         var rising = (value & ~_configuration & 1) != 0;
+        var isShutdown = (value & (3u << 14)) != 0 && (_configuration & (3u << 14)) == 0;
         _configuration = value;
         if ((value & 1) == 0)
         {
@@ -245,7 +246,7 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
             }
         }
 
-        if ((value & (3u << 14)) != 0)
+        if (isShutdown)
         {
             Counters.Shutdowns++;
             _status = (_status & ~(3u << 2)) | StatusShutdownComplete;

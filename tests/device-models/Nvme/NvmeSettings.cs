@@ -68,7 +68,7 @@ public enum NvmeFault
     /// <summary>The completion's phase bit has the old value.</summary>
     OldPhase,
 
-    /// <summary>The controller fills the completion queue with completions of this command's id.</summary>
+    /// <summary>The controller fills half the completion queue with completions of this command's id.</summary>
     Flood,
 
     /// <summary>Unrecovered read error.</summary>
