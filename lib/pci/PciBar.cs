@@ -20,6 +20,12 @@ public abstract class PciBar
     /// <param name="lengthBytes">Length, a multiple of 4096.</param>
     public abstract nint TryMap(ulong offsetBytes, ulong lengthBytes);
 
+    /// <summary>
+    /// Leaves what <see cref="TryMap"/> mapped in place when the device is closed, for good: a request that never ended may still use it.
+    /// The kernel may hold the device until this process ends.
+    /// </summary>
+    public abstract void KeepMappings();
+
     /// <summary>Reads 8 bits.</summary>
     /// <param name="offsetBytes">Where.</param>
     public abstract byte Read8(ulong offsetBytes);

@@ -26,6 +26,9 @@ internal sealed unsafe class SegmentedBar(PciFunction owner, int index, ulong le
     private const ulong Window = 1 << 20;
 
     private readonly Lock _lock = new();
+    // Mappings that outlive their device: rooted here, so that no finalizer unmaps them.
+    private static readonly System.Collections.Concurrent.ConcurrentBag<MemoryMapping> Kept = [];
+
     private readonly List<MemoryMapping> _mappings = [];
     private Segment[] _segments = [];
 
@@ -55,6 +58,15 @@ internal sealed unsafe class SegmentedBar(PciFunction owner, int index, ulong le
 
             _mappings.Add(mapping);
             return (nint)mapping.Address;
+        }
+    }
+
+    public override void KeepMappings()
+    {
+        lock (_lock)
+        {
+            _mappings.ForEach(Kept.Add);
+            _mappings.Clear();
         }
     }
 
