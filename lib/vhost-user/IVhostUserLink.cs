@@ -36,6 +36,10 @@ public interface IVhostUserLink
     /// <param name="queueIndex">The queue.</param>
     IQueueCall CreateCall(int queueIndex);
 
+    /// <summary>Makes the notifier of a queue that broke; it lasts as long as the session. By default one like that of <see cref="CreateCall"/>.</summary>
+    /// <param name="queueIndex">The queue.</param>
+    IQueueCall CreateErrorCall(int queueIndex) => CreateCall(queueIndex);
+
     /// <summary>Maps memory outside guest memory that the front-end provides: a dirty log or an in-flight area.</summary>
     /// <param name="description">Where it lies.</param>
     /// <param name="descriptor">What backs it. The link's from now on, also when it throws.</param>

@@ -318,7 +318,7 @@ public sealed partial class VhostUserSession
         var (ring, descriptor, hasNone) = ReadVringDescriptor(message);
         lock (_noticeLock)
         {
-            ring.Error ??= _link.CreateCall(ring.Index);
+            ring.Error ??= _link.CreateErrorCall(ring.Index);
             ring.Error.SetTarget(descriptor, hasNone);
         }
     }
