@@ -27,6 +27,7 @@ internal sealed class VvuDevice : IDisposable
     private readonly PciBar? _notificationBar;
     private readonly Dictionary<(ulong Offset, ulong Length), nint> _mapped = [];
     private readonly EventFd[] _forwardedKicks;
+    private int _regionCount;
 
     /// <summary>Takes and sets up the device.</summary>
     /// <param name="pci">The PCI device; owned from now on, also when this throws.</param>
@@ -142,6 +143,13 @@ internal sealed class VvuDevice : IDisposable
         return queueIndex < MaxQueueCount && offset + 2 <= Layout.DoorbellLengthBytes ? Layout.DoorbellOffsetBytes + offset : null;
     }
 
+    /// <summary>Where the doorbell for a queue's errors lies, or null if the device has none: calls come first, then the log's, then errors.</summary>
+    public ulong? ErrorDoorbellOffset(int queueIndex)
+    {
+        var offset = ((ulong)MaxQueueCount + 1 + (ulong)queueIndex) * Layout.DoorbellStrideBytes;
+        return HasFullForwarding && queueIndex < MaxQueueCount && offset + 2 <= Layout.DoorbellLengthBytes ? Layout.DoorbellOffsetBytes + offset : null;
+    }
+
     /// <summary>Maps a part of the BAR with the other VM's memory; the same part is mapped once. 0 if it cannot be mapped.</summary>
     public nint MapMemory(ulong barOffsetBytes, ulong lengthBytes)
     {
@@ -162,9 +170,18 @@ internal sealed class VvuDevice : IDisposable
         return address + (nint)(barOffsetBytes - start);
     }
 
+    /// <summary>A session uses a mapped part of the BAR, or has let go of it.</summary>
+    public void CountRegion(int change) => Interlocked.Add(ref _regionCount, change);
+
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (Volatile.Read(ref _regionCount) > 0)
+        {
+            // A session gave requests up that a bdev still has: memory must not vanish under them.
+            Layout.MemoryBar.KeepMappings();
+        }
+
         try
         {
             if (!Pci.Removed.IsCancellationRequested)

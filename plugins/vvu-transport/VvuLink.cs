@@ -25,7 +25,7 @@ internal sealed class VvuLink(VvuDevice device) : IVhostUserLink
     {
         if (!TrySend(header, payload))
         {
-            throw new VhostUserException($"{device.Pci.Address}: the device takes no replies: all {128} tx buffers are in its hands");
+            throw new VhostUserException($"{device.Pci.Address}: the device takes no replies: all tx buffers are in its hands");
         }
     }
 
@@ -53,7 +53,8 @@ internal sealed class VvuLink(VvuDevice device) : IVhostUserLink
             new MemoryRegion(
                 description.GuestAddress, address, description.LengthBytes, IsWritable: true,
                 new MemoryBacking(MemoryBackingKind.DeviceBar, 4096, -1, offset, device.Pci.Address, bar.Index, physical)),
-            offset);
+            offset,
+            device);
     }
 
     /// <inheritdoc/>
@@ -67,6 +68,12 @@ internal sealed class VvuLink(VvuDevice device) : IVhostUserLink
     public IQueueCall CreateCall(int queueIndex) => device.DoorbellOffset(queueIndex) is { } offset
         ? new VvuCall(device.Layout.DoorbellBar, offset, queueIndex)
         : throw new VhostUserException($"{device.Pci.Address}: the device has no doorbell for queue {queueIndex}");
+
+    /// <inheritdoc/>
+    // Our own device has doorbells for errors behind those for calls. Without one nobody is told, and nobody is interrupted by mistake.
+    public IQueueCall CreateErrorCall(int queueIndex) => device.ErrorDoorbellOffset(queueIndex) is { } offset
+        ? new VvuCall(device.Layout.DoorbellBar, offset, queueIndex)
+        : new NoCall();
 
     /// <inheritdoc/>
     public ISharedMemory MapShared(in SharedAreaDescription description, FileDescriptor? descriptor, string purpose)
@@ -95,6 +102,20 @@ internal sealed class VvuLink(VvuDevice device) : IVhostUserLink
         lock (device.Send)
         {
             return device.Send.TrySend(bytes, payload);
+        }
+    }
+
+    /// <summary>A notification that this device cannot carry.</summary>
+    private sealed class NoCall : IQueueCall
+    {
+        public void Notify()
+        {
+        }
+
+        public void SetTarget(FileDescriptor? descriptor, bool isPolled) => descriptor?.Dispose();
+
+        public void Dispose()
+        {
         }
     }
 

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Linux;
 using Vhost.VhostUser;
+using Vhost.VirtioPci;
 
 namespace Vhost.Plugins.VvuTransport;
 
@@ -49,12 +50,6 @@ internal sealed class VvuServer : IDisposable
         _stopping = stopping;
         _cut = cut;
         _link = new VvuLink(device);
-        if (served.RequiresConfigAccess && !device.HasFullForwarding)
-        {
-            throw new VvuRefusal(
-                $"{device.Pci.Address}: this device type needs the device configuration, which this vvu device does not carry (layout {device.Layout.Name}, no full forwarding): use a controller of type scsi, or vvu-device");
-        }
-
         _epoll.Add(wake.Raw, EpollEvents.In, 0);
         for (var vector = 0; vector < Math.Min(device.Vectors.Count, 2); vector++)
         {
@@ -102,6 +97,11 @@ internal sealed class VvuServer : IDisposable
         if (status == uint.MaxValue)
         {
             throw new VvuFailure($"{_device.Pci.Address}: the device does not answer: its registers read as all ones");
+        }
+
+        if ((_device.Virtio.Status & VirtioDeviceStatus.NeedsReset) != 0)
+        {
+            throw new VvuFailure($"{_device.Pci.Address}: the device gave up and asks for a reset");
         }
 
         if ((status & VvuDevice.SlaveUp) == 0)

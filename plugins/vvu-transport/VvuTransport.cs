@@ -112,6 +112,13 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
     {
         var pci = opener.Open(options.Address, context.Logger);
         var device = new VvuDevice(pci, _served!.MaxQueueCount);
+        if (_served.RequiresConfigAccess && !device.HasFullForwarding)
+        {
+            device.Dispose();
+            throw new VvuRefusal(
+                $"{options.Address}: this device type needs the device configuration, which this vvu device does not carry (layout by {device.Layout.Name}, no full forwarding): use a controller of type scsi, or vvu-device");
+        }
+
         pci.Removed.Register(() => EventFd.SignalRaw(_wake.Raw));
         context.Logger.LogInformation(
             "{Name}: {Address}: vvu device, layout by {Layout}, {Queues} queues, {Forwarding}, {Kicks}",

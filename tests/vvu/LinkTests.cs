@@ -141,9 +141,8 @@ public sealed class LinkTests
     public async Task Blk_over_a_published_device_is_refused_with_the_reason()
     {
         await using var harness = new VvuHarness(isBlk: true, isPublished: true);
-        await harness.Transport.StartAsync(harness.Device, CancellationToken.None);
-        await VvuHarness.WaitForAsync(() => harness.Transport.Status == "stopped", "the refusal");
-        Assert.Contains(harness.Logger.Errors.Append(harness.AllLines()), line => line.Contains("device configuration", StringComparison.Ordinal));
+        var refusal = await Assert.ThrowsAnyAsync<IOException>(async () => await harness.Transport.StartAsync(harness.Device, CancellationToken.None));
+        Assert.Contains("device configuration", refusal.Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -161,6 +160,54 @@ public sealed class LinkTests
             Verify(b, new VirtioScsiRequests(b, 3, BlockBytes), i);
             Verify(c, new VirtioScsiRequests(c, 3, BlockBytes), i);
         }
+    }
+
+    [Fact]
+    public async Task A_VM_in_the_middle_of_an_earlier_session_is_found_out_and_the_user_told()
+    {
+        // What a restarted appliance sees on a published device: connected, and no handshake.
+        await using var harness = await VvuHarness.StartAsync(isPublished: true);
+        using var connection = harness.ConnectRaw();
+        await VvuHarness.WaitForAsync(() => harness.Logger.Errors.Any(line => line.Contains("Restart the Compute VM", StringComparison.Ordinal)), "the advice");
+        Assert.Contains("must be restarted", harness.Transport.Status, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_change_of_size_reaches_the_other_VM()
+    {
+        await using var harness = await VvuHarness.StartAsync(isBlk: true);
+        using var device = harness.Connect(isScsi: false);
+        var (mine, theirs) = Linux.UnixSocket.CreatePair();
+        using var channel = new FrontEndConnection(mine);
+        using (theirs)
+        {
+            device.Connection.Tell(FrontEndRequest.SetBackendRequestFd, [], theirs.Raw);
+        }
+
+        Assert.Equal(16384ul, BitConverter.ToUInt64(device.ReadConfig(8)));
+        harness.OnReactor(() => harness.Port.Change(harness.Port.Info! with { BlockCount = 8192 }, Abstractions.BdevChange.Resized));
+        using var request = channel.Receive();
+        Assert.Equal((uint)BackendRequest.ConfigChanged, request.Header.Request);
+        Assert.Equal(8192ul, BitConverter.ToUInt64(device.ReadConfig(8)));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Stopping_is_bounded_though_requests_never_end(bool isPublished)
+    {
+        await using var harness = await VvuHarness.StartAsync(isPublished: isPublished, drainTimeout: TimeSpan.FromSeconds(2));
+        using var device = harness.Connect(isScsi: true);
+        var requests = new VirtioScsiRequests(device, 1, BlockBytes);
+        harness.Port.IsDeferring = true;
+        harness.Port.IgnoresAbort = true;
+        Assert.True(requests.TryAdd(device.RequestQueue(0).Ring, 0, isWrite: true, 0, BlockBytes));
+        device.RequestQueue(0).Publish();
+        await VvuHarness.WaitForAsync(() => harness.Port.PendingCount == 1, "the request");
+        await harness.Transport.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        Assert.Equal("stopped", harness.Transport.Status);
+        harness.MayRetainMemory = true;
+        harness.OnReactor(() => harness.Port.CompletePending());
     }
 
     private static void Verify(FrontEndDevice device, BlockRequests requests, int seed)
