@@ -119,9 +119,15 @@ internal sealed class VvuServer : IDisposable
             status = _device.ReadStatus();
         }
 
-        if ((status & VvuDevice.MasterUp) == 0 || _isDropping)
+        if (_isDropping)
         {
             DiscardMessages();
+            return;
+        }
+
+        if ((status & VvuDevice.MasterUp) == 0)
+        {
+            // Nothing is discarded here: no message of a former session comes after this side went up, and one of a new session may have come by now.
             return;
         }
 

@@ -25,7 +25,7 @@ public sealed class DetectionTests
     {
         await using var harness = new VvuHarness("fixed", replace: device => new Disguise(device, "modern id"));
         await harness.Transport.StartAsync(harness.Device, CancellationToken.None);
-        Assert.Equal("waiting for the other VM", harness.Transport.Status);
+        await VvuHarness.WaitForAsync(() => harness.Transport.Status == "waiting for the other VM", "the transport to take the device");
     }
 
     private sealed class Disguise(IVfioUserDevice device, string kind) : IVfioUserDevice
