@@ -116,7 +116,7 @@ public sealed class VfioUserInterrupts
         if (v.IsPending && !v.IsMasked)
         {
             v.IsPending = false;
-            v.IsMasked = flags.HasFlag(VfioUserIrqFlags.AutoMasked);
+            v.IsMasked = (flags & VfioUserIrqFlags.AutoMasked) != 0;
             return EventFd.SignalRaw(v.Fd.Raw);
         }
 

@@ -19,7 +19,7 @@ internal sealed class VvuHarness : IAsyncDisposable
     private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(20);
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vvu");
     private readonly ManualReactor _reactor = new();
-    private readonly Thread _thread;
+    private Thread _thread = null!;
     private readonly Func<IVfioUserDevice, IVfioUserDevice>? _replace;
     private readonly bool _isProcess;
     private VvuPciDevice? _pci;
@@ -45,8 +45,7 @@ internal sealed class VvuHarness : IAsyncDisposable
             StartPciDevice();
         }
 
-        _thread = new Thread(Turn) { Name = "reactor", IsBackground = true };
-        _thread.Start();
+        GiveReactor();
     }
 
     public GuestMemory Memory { get; }
@@ -127,6 +126,24 @@ internal sealed class VvuHarness : IAsyncDisposable
             Assert.True(DateTime.UtcNow < deadline, $"waited in vain for: {what}");
             await Task.Delay(5, TestContext.Current.CancellationToken);
         }
+    }
+
+    /// <summary>The reactor: the caller's to turn between <see cref="TakeReactor"/> and <see cref="GiveReactor"/>.</summary>
+    public ManualReactor Reactor => _reactor;
+
+    /// <summary>Stops the thread that turns the reactor.</summary>
+    public void TakeReactor()
+    {
+        _stop = true;
+        _thread.Join();
+    }
+
+    /// <summary>Lets a thread turn the reactor again.</summary>
+    public void GiveReactor()
+    {
+        _stop = false;
+        _thread = new Thread(Turn) { Name = "reactor", IsBackground = true };
+        _thread.Start();
     }
 
     /// <summary>Does something on the reactor's thread.</summary>
