@@ -82,6 +82,27 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         _server.Dispose();
     }
 
+    /// <summary>Closes the channel to a target that was removed, on the queue's reactor. Nothing of it is under way. Any thread.</summary>
+    public Task CloseChannelAsync(byte target)
+    {
+        var closed = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        Reactor.Post(
+            static state =>
+            {
+                var (handler, number, done) = ((RequestQueueHandler, byte, TaskCompletionSource))state!;
+                // A queue that was detached meanwhile has closed all its channels.
+                if (!handler._isDetached)
+                {
+                    handler._channels[number]?.Dispose();
+                    handler._channels[number] = null;
+                }
+
+                done.SetResult();
+            },
+            (this, target, closed));
+        return closed.Task;
+    }
+
     /// <summary>The block requests of a target came back.</summary>
     public void OnCompleted(TargetChannel channel, ReadOnlySpan<BlockRequestPointer> requests)
     {

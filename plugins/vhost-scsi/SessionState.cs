@@ -75,6 +75,10 @@ internal sealed class SessionState(VhostScsiDevice device)
     public void AbortTasks(byte target, Action onDone)
         => new TaskManagement(TaskFunction.AbortTaskSet, VirtioScsiLun.OfTarget(target), 0, _ => onDone()).Start(GetRequestQueues());
 
+    /// <summary>Ends all tasks for all units of a target on all queues, because the target goes.</summary>
+    public void EndNexus(byte target, Action onDone)
+        => new TaskManagement(TaskFunction.ItNexusReset, VirtioScsiLun.OfTarget(target), 0, _ => onDone()).Start(GetRequestQueues());
+
     public void ReportChange(byte target, BdevChange change)
     {
         var scsiEvent = change switch

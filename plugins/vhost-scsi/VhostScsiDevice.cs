@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Vhost.Abstractions;
 using Vhost.Scsi;
 using Vhost.Virtio;
@@ -5,18 +6,24 @@ using Vhost.Virtio;
 namespace Vhost.Plugins.VhostScsi;
 
 /// <summary>A virtio SCSI host device (virtio 1.3, section 5.6) with up to 256 targets.</summary>
-internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
+internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUnitListener
 {
-    private const int TargetCount = 256;
+    private const int MaxTargets = 256;
 
     private readonly DeviceContext _context;
-    private readonly ScsiTarget?[] _targets = new ScsiTarget?[TargetCount];
-    private readonly Dictionary<ScsiTarget, byte> _targetNumbers = [];
+    private readonly ScsiTarget?[] _targets = new ScsiTarget?[MaxTargets];
+    private readonly ConcurrentDictionary<ScsiTarget, byte> _targetNumbers = [];
+    private readonly Lock _changeLock = new();
+    private readonly Dictionary<int, Task> _removals = [];
+    private readonly LogicalUnitRegistry _registry;
+    private readonly string _identity;
     private volatile SessionState? _session;
 
     public VhostScsiDevice(DeviceContext context, VhostScsiOptions options, LogicalUnitRegistry registry, string identity, IReadOnlyDictionary<byte, IBdevPort> bdevs)
     {
         _context = context;
+        _registry = registry;
+        _identity = identity;
         MaxQueueCount = options.Queues + VirtioScsi.FirstRequestQueue;
         MaxQueueSize = options.QueueSize;
         Config = new VirtioScsiConfig(options.Queues);
@@ -24,7 +31,7 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
         {
             var target = new ScsiTarget(registry, $"{context.Name}:{number}", context.Name, identity);
             _targets[number] = target;
-            _targetNumbers.Add(target, number);
+            _targetNumbers[target] = number;
         }
 
         // Attached when all is in place, because a change may be reported at once.
@@ -84,14 +91,86 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
         });
     }
 
+    public int TargetCount => MaxTargets;
+
+    public void AddTarget(int targetNumber, IBdevPort bdev)
+    {
+        ArgumentNullException.ThrowIfNull(bdev);
+        ArgumentOutOfRangeException.ThrowIfNegative(targetNumber);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(targetNumber, MaxTargets);
+        lock (_changeLock)
+        {
+            if (_targets[targetNumber] is not null)
+            {
+                throw new ArgumentException($"target {targetNumber} of {_context.Name} is in use", nameof(targetNumber));
+            }
+
+            if (_removals.ContainsKey(targetNumber))
+            {
+                throw new InvalidOperationException($"target {targetNumber} of {_context.Name} is still being removed: its bdev has requests under way");
+            }
+
+            var target = new ScsiTarget(_registry, $"{_context.Name}:{targetNumber}", _context.Name, _identity);
+            _targetNumbers[target] = (byte)targetNumber;
+            try
+            {
+                target.Attach(0, bdev, this);
+            }
+            catch
+            {
+                _targetNumbers.TryRemove(target, out _);
+                throw;
+            }
+
+            Volatile.Write(ref _targets[targetNumber], target);
+        }
+
+        // A bdev that is not there yet reports itself when it appears.
+        if (bdev.Info is not null)
+        {
+            _session?.ReportChange((byte)targetNumber, BdevChange.Appeared);
+        }
+    }
+
+    public async ValueTask<bool> RemoveTargetAsync(int targetNumber, CancellationToken cancellationToken)
+    {
+        Task? removal;
+        lock (_changeLock)
+        {
+            if (!_removals.TryGetValue(targetNumber, out removal))
+            {
+                if ((uint)targetNumber >= MaxTargets || _targets[targetNumber] is not { } target)
+                {
+                    return false;
+                }
+
+                Volatile.Write(ref _targets[targetNumber], null);
+                removal = RemoveAsync((byte)targetNumber, target);
+                if (!removal.IsCompleted)
+                {
+                    _removals.Add(targetNumber, removal);
+                }
+            }
+        }
+
+        await removal.WaitAsync(cancellationToken).ConfigureAwait(false);
+        return true;
+    }
+
     public void OnLogicalUnitChanged(ItlNexus nexus, BdevChange change)
-        => _session?.ReportChange(_targetNumbers[nexus.Target], change);
+    {
+        // A target that is being removed was reported as gone already.
+        if (_targetNumbers.TryGetValue(nexus.Target, out var number))
+        {
+            _session?.ReportChange(number, change);
+        }
+    }
 
     public void AbortTasks(ItlNexus nexus, Action onDone)
     {
-        if (_session is { } session)
+        if (_session is { } session && _targetNumbers.TryGetValue(nexus.Target, out var number))
         {
-            session.AbortTasks(_targetNumbers[nexus.Target], onDone);
+            session.AbortTasks(number, onDone);
         }
         else
         {
@@ -104,6 +183,29 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ILogicalUnitListener
         _session = null;
         DisposeTargets();
         return ValueTask.CompletedTask;
+    }
+
+    /// <summary>
+    /// Requests begun from now on find no target. Those under way are aborted, then each queue closes its channel, and only then nobody uses
+    /// the logical unit any more.
+    /// </summary>
+    private async Task RemoveAsync(byte number, ScsiTarget target)
+    {
+        if (_session is { } session)
+        {
+            session.ReportChange(number, BdevChange.Removed);
+            var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            session.EndNexus(number, ended.SetResult);
+            await ended.Task.ConfigureAwait(false);
+            await Task.WhenAll(session.GetRequestQueues().Select(queue => queue.CloseChannelAsync(number))).ConfigureAwait(false);
+        }
+
+        lock (_changeLock)
+        {
+            _targetNumbers.TryRemove(target, out _);
+            target.Dispose();
+            _removals.Remove(number);
+        }
     }
 
     private void DisposeTargets()
