@@ -18,6 +18,9 @@ public static class VhostdCommand
           vhostd schema > vhostd.schema.json                          for editors
           vhostd plugins list                                         what is there, and what is wrong with it
           vhostd plugins show malloc                                  a plugin's types and their options
+          vhostd run disks.json --rpc-socket /var/tmp/spdk.sock       with SPDK-compatible JSON-RPC
+          vhostd rpc bdev_get_bdevs name=Malloc0                      call a method; vhostd rpc --page describes them
+          vhostd status                                               what a running vhostd serves, as a tree
 
         Exit codes: 0 success, 1 something failed, 2 the command line or the manifest is wrong.
         """;
@@ -29,10 +32,12 @@ public static class VhostdCommand
     {
         var root = new RootCommand(Description)
         {
-            RunCommand.Create(static (manifest, loggers) => new ManifestServer(manifest, loggers)),
+            RunCommand.Create(static (manifest, loggers, requestStop) => new ManifestServer(manifest, loggers, requestStop)),
             ValidateCommand.Create(),
             SchemaCommand.Create(),
             PluginsCommand.Create(),
+            RpcCommand.Create(),
+            StatusCommand.Create(),
             VersionCommand.Create(),
         };
         ParseResult parsed = root.Parse(args);

@@ -11,11 +11,11 @@ namespace Vhost.Host.Cli;
 /// The life of a serving process: logging, start, the ready line, signals, and a stop that is bounded in time. A first SIGTERM or SIGINT
 /// stops in order; a second one, or a stop that does not end, ends the process at once.
 /// </summary>
-/// <param name="createServer">Makes what is served.</param>
+/// <param name="createServer">Makes what is served; its last argument stops the service.</param>
 /// <param name="output">Takes the ready line.</param>
 /// <param name="logLevel">The least important messages that are logged.</param>
 /// <param name="logFormat">How log messages look.</param>
-internal sealed partial class VhostdService(Func<ILoggerFactory, IManifestServer> createServer, Output output, LogLevel logLevel, LogFormat logFormat)
+internal sealed partial class VhostdService(Func<ILoggerFactory, Action, IManifestServer> createServer, Output output, LogLevel logLevel, LogFormat logFormat)
 {
     /// <summary>What an orderly stop may take.</summary>
     internal static readonly TimeSpan OrderlyStop = TimeSpan.FromSeconds(4);
@@ -33,7 +33,9 @@ internal sealed partial class VhostdService(Func<ILoggerFactory, IManifestServer
         ConfigureLogging(builder.Logging);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = OrderlyStop);
         builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
-        builder.Services.AddHostedService(services => new Adapter(createServer(services.GetRequiredService<ILoggerFactory>())));
+        builder.Services.AddHostedService(services => new Adapter(createServer(
+            services.GetRequiredService<ILoggerFactory>(),
+            services.GetRequiredService<IHostApplicationLifetime>().StopApplication)));
         IHost host = builder.Build();
         await using var hostDisposal = ((IAsyncDisposable)host).ConfigureAwait(false);
         ILogger logger = host.Services.GetRequiredService<ILoggerFactory>().CreateLogger("vhostd");

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using Vhost.Abstractions;
 using Vhost.Host.Loading;
 
@@ -26,7 +27,20 @@ public sealed record BoundManifest
 
     /// <summary>The controllers, in the manifest's order. Each transport belongs to exactly one.</summary>
     public required IReadOnlyList<BoundController> Controllers { get; init; }
+
+    /// <summary>The RPC server.</summary>
+    public BoundRpc Rpc { get; init; } = new(null, null);
+
+    /// <summary>The manifest itself, with its overrides: what is bound here, as JSON. Not to be changed.</summary>
+    internal JsonObject Root { get; init; } = [];
 }
+
+/// <summary>The manifest's <c>rpc</c>.</summary>
+/// <param name="SocketPath">Where the RPC server listens, or null for nowhere.</param>
+/// <param name="DefaultTransport">
+/// The section of the transport of a controller that is created by RPC, in which <c>{controller}</c> stands for the controller's name; or null.
+/// </param>
+public sealed record BoundRpc(string? SocketPath, JsonObject? DefaultTransport);
 
 /// <summary>The manifest's <c>reactors</c>.</summary>
 /// <param name="CpuIndexes">One reactor for each CPU, ascending; empty for the default: one reactor on the first CPU that the process may use.</param>

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
+using Vhost.Abstractions;
 using Vhost.Host.Loading;
 
 namespace Vhost.Host.Manifest;
@@ -50,6 +51,15 @@ public sealed partial class ManifestReader
         }
     }
 
+    /// <summary>Reads a manifest that a running host was changed to, with the plugins that it has loaded. No override applies.</summary>
+    /// <param name="root">The manifest.</param>
+    /// <param name="running">What runs.</param>
+    internal static ManifestResult Reread(JsonObject root, BoundManifest running)
+    {
+        var request = new ManifestRequest(running.FileName) { LoadPlugins = (_, _) => running.Plugins };
+        return new ManifestReader(request, ManifestParser.Parse(System.Text.Encoding.UTF8.GetBytes(root.ToJsonString()))).Read();
+    }
+
     private ManifestResult Read()
     {
         foreach ((string path, int line) in _tree.DuplicateKeys)
@@ -66,6 +76,7 @@ public sealed partial class ManifestReader
             : [.. plugins.Directories.Select(directory => Path.GetFullPath(directory, executableDirectory))];
         PluginCatalog catalog = _request.LoadPlugins(directories, plugins.StrictPermissions);
 
+        BoundRpc rpc = BindRpc(catalog);
         var parts = new PartBinder(_tree, _errors, _checker, catalog);
         var graph = new ManifestGraph(_errors, parts, reactors);
         IReadOnlyList<BoundBdevSource> bdevs = graph.BindBdevs(parts.Bind(ManifestSections.OfParts[0]));
@@ -81,6 +92,8 @@ public sealed partial class ManifestReader
             Bdevs = bdevs,
             Transports = transports,
             Controllers = controllers,
+            Rpc = rpc,
+            Root = _tree.Root,
         };
         return new ManifestResult(bound, _errors.Errors, _errors.Warnings, catalog);
     }
@@ -134,12 +147,12 @@ public sealed partial class ManifestReader
         }
     }
 
-    private TOptions BindOwn<TOptions>(string key, TOptions options)
+    private TOptions BindOwn<TOptions>(string key, TOptions options, params string[] reservedKeys)
         where TOptions : class
     {
-        if (_tree.Root[key] is JsonObject section && _checker.Check(section, typeof(TOptions), key, []))
+        if (_tree.Root[key] is JsonObject section && _checker.Check(section, typeof(TOptions), key, reservedKeys))
         {
-            OptionsBinder.Bind(section, options, []);
+            OptionsBinder.Bind(section, options, reservedKeys);
         }
 
         return options;
@@ -154,6 +167,36 @@ public sealed partial class ManifestReader
         }
 
         return new BoundReactors(cpus ?? [], options.Mode);
+    }
+
+    private BoundRpc BindRpc(PluginCatalog catalog)
+    {
+        RpcOptions options = BindOwn(ManifestSections.RpcKey, new RpcOptions(), ManifestSections.DefaultTransportKey);
+        if (options.Socket is { } socket && (socket.Length == 0 || System.Text.Encoding.UTF8.GetByteCount(socket) > Vhost.Linux.UnixSocket.MaxPathBytes))
+        {
+            _errors.Add($"{ManifestSections.RpcKey}.socket", $"a path of 1 to {Vhost.Linux.UnixSocket.MaxPathBytes} bytes is expected");
+        }
+
+        if (_tree.Root[ManifestSections.RpcKey] is not JsonObject section || !section.TryGetPropertyValue(ManifestSections.DefaultTransportKey, out JsonNode? node))
+        {
+            return new BoundRpc(options.Socket, null);
+        }
+
+        string path = ManifestPath.Append(ManifestSections.RpcKey, ManifestSections.DefaultTransportKey);
+        if (node is not JsonObject template || template[ManifestSections.TypeKey] is not JsonValue typeNode || !typeNode.TryGetValue(out string? type))
+        {
+            _errors.Add(path, "an object like an entry of transports is expected: { \"type\": \"vhost-user\", \"socket\": \"/var/tmp/{controller}\" }");
+            return new BoundRpc(options.Socket, null);
+        }
+
+        if (catalog.Find(PartKind.Transport, type) is not { } part)
+        {
+            _errors.Add(path, $"there is no transport type \"{type}\"" + Suggestion.For(type, catalog.OfKind(PartKind.Transport).Select(known => known.TypeName), "types"));
+            return new BoundRpc(options.Socket, null);
+        }
+
+        _checker.Check(template, part.Factory.OptionsType, path, [ManifestSections.TypeKey]);
+        return new BoundRpc(options.Socket, template);
     }
 
     [GeneratedRegex(@"^[A-Za-z0-9._-]+\z")]

@@ -27,6 +27,11 @@ internal static class ManifestSchema
                 section["properties"]![ManifestSections.CpumaskKey]!["pattern"] = CpumaskPattern;
             }
 
+            if (key == ManifestSections.RpcKey)
+            {
+                section["properties"]![ManifestSections.DefaultTransportKey] = DefaultTransport(catalog);
+            }
+
             properties[key] = Rooted(section, $"#/properties/{key}");
         }
 
@@ -97,6 +102,17 @@ internal static class ManifestSchema
         ManifestSections.SharedKey => new() { ["description"] = "Allow several controllers to use this bdev.", ["type"] = "boolean", ["default"] = false },
         ManifestSections.TransportKey => new() { ["description"] = "The entry of transports that serves this controller, and no other.", ["type"] = "string", ["pattern"] = NamePattern },
         _ => new() { ["description"] = "The CPUs, of reactors.cpumask, that this controller's queues are spread over. Default: all.", ["type"] = "string", ["pattern"] = CpumaskPattern },
+    };
+
+    private static JsonObject DefaultTransport(PluginCatalog catalog) => new()
+    {
+        ["description"] = "The transport of each controller that is created by RPC: an entry of transports, in which {controller} stands for the controller's name.",
+        ["type"] = "object",
+        ["required"] = new JsonArray(ManifestSections.TypeKey),
+        ["properties"] = new JsonObject
+        {
+            [ManifestSections.TypeKey] = new JsonObject { ["enum"] = new JsonArray([.. catalog.OfKind(PartKind.Transport).Select(part => JsonValue.Create(part.TypeName))]) },
+        },
     };
 
     private static string DescriptionOf(PartKind kind) => kind switch

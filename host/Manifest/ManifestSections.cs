@@ -21,11 +21,21 @@ internal static class ManifestSections
     /// <summary>The CPUs of reactors or of a controller.</summary>
     internal const string CpumaskKey = "cpumask";
 
+    /// <summary>The RPC server.</summary>
+    internal const string RpcKey = "rpc";
+
+    /// <summary>Within <see cref="RpcKey"/>: the section of a transport, made into one for each controller that is created by RPC.</summary>
+    internal const string DefaultTransportKey = "defaultTransport";
+
+    /// <summary>Stands for the controller's name in <see cref="DefaultTransportKey"/>.</summary>
+    internal const string ControllerPlaceholder = "{controller}";
+
     /// <summary>Sections with options of the host's own: key and options class.</summary>
     internal static readonly IReadOnlyDictionary<string, Type> OfHost = new Dictionary<string, Type>
     {
         ["plugins"] = typeof(PluginsOptions),
         ["reactors"] = typeof(ReactorsOptions),
+        [RpcKey] = typeof(RpcOptions),
     };
 
     /// <summary>Sections that hold named parts: key, kind of part, and the reserved keys of an entry.</summary>
@@ -72,4 +82,12 @@ internal sealed class ReactorsOptions
     /// <summary>What reactors do when idle.</summary>
     [Description("What a reactor does without work: adaptive (spin a little, then sleep), poll (always spin), interrupt (sleep at once).")]
     public ReactorMode Mode { get; set; }
+}
+
+/// <summary>The manifest's <c>rpc</c>, without <see cref="ManifestSections.DefaultTransportKey"/>, whose form is its type's.</summary>
+internal sealed class RpcOptions
+{
+    /// <summary>Where to listen.</summary>
+    [Description("Path of the unix socket on which SPDK-compatible JSON-RPC is served, for its owner alone. Without it there is no RPC.")]
+    public string? Socket { get; set; }
 }

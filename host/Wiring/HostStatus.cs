@@ -55,7 +55,11 @@ public sealed record BdevSourceStatus(string Name, string TypeName, IReadOnlyLis
 /// <param name="SourceName">Who published it, or null.</param>
 /// <param name="Info">What it is, with what the host emulates; null while it is not there.</param>
 /// <param name="Statistics">What was done with it.</param>
-public sealed record BdevStatus(string Name, BdevPortState State, string? SourceName, BdevInfo? Info, BdevStatistics Statistics);
+public sealed record BdevStatus(string Name, BdevPortState State, string? SourceName, BdevInfo? Info, BdevStatistics Statistics)
+{
+    /// <summary>What its plugin says beyond the contract, by name; empty if nothing.</summary>
+    public IReadOnlyDictionary<string, string> Details { get; init; } = new Dictionary<string, string>();
+}
 
 /// <summary>A controller.</summary>
 /// <param name="Name">Its name.</param>
@@ -72,4 +76,8 @@ public sealed record ControllerStatus(
     string TransportTypeName,
     string Endpoint,
     string TransportState,
-    IReadOnlyList<BdevReference> Bdevs);
+    IReadOnlyList<BdevReference> Bdevs)
+{
+    /// <summary>The CPUs whose reactors its queues may run on; empty for all.</summary>
+    public IReadOnlyList<int> CpuIndexes { get; init; } = [];
+}

@@ -1,23 +1,62 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Cli;
 using Vhost.Host.Manifest;
+using Vhost.Host.Rpc;
 
 namespace Vhost.Host.Wiring;
 
 /// <summary>Serves one manifest for the life of a process.</summary>
 /// <param name="manifest">What to serve.</param>
 /// <param name="loggers">Makes loggers.</param>
-public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory loggers) : IManifestServer
+/// <param name="requestStop">Ends the process in order; called by an RPC client's wish.</param>
+public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory loggers, Action requestStop) : IManifestServer
 {
+    private RpcServer? _rpc;
+
     /// <summary>The running graph.</summary>
     public VhostHost Host { get; } = new(loggers);
 
     /// <inheritdoc/>
-    public Task StartAsync(CancellationToken cancellationToken) => Host.StartAsync(manifest, cancellationToken);
+    public async Task StartAsync(CancellationToken cancellationToken)
+    {
+        await Host.StartAsync(manifest, cancellationToken).ConfigureAwait(false);
+        if (manifest.Rpc.SocketPath is not { } path)
+        {
+            return;
+        }
+
+        var surface = new RpcSurface(new RpcContext(Host, new LiveGraph(Host, manifest), _ => requestStop()));
+        _rpc = new RpcServer(path, surface, new RpcLimits(), loggers.CreateLogger("vhostd.rpc"));
+        try
+        {
+            _rpc.Start();
+        }
+        catch (IOException)
+        {
+            await Host.StopAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
 
     /// <inheritdoc/>
-    public Task StopAsync(CancellationToken cancellationToken) => Host.StopAsync().WaitAsync(cancellationToken);
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_rpc is { } rpc)
+        {
+            await rpc.DisposeAsync().ConfigureAwait(false);
+        }
+
+        await Host.StopAsync().WaitAsync(cancellationToken).ConfigureAwait(false);
+    }
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync() => Host.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        if (_rpc is { } rpc)
+        {
+            await rpc.DisposeAsync().ConfigureAwait(false);
+        }
+
+        await Host.DisposeAsync().ConfigureAwait(false);
+    }
 }

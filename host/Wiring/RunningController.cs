@@ -20,7 +20,8 @@ internal sealed class RunningController
         _logger = logger;
     }
 
-    internal BoundController Bound { get; }
+    /// <summary>What it is now: its targets may have changed since it was made.</summary>
+    internal BoundController Bound { get; private set; }
 
     internal BoundTransport BoundTransport { get; }
 
@@ -94,6 +95,56 @@ internal sealed class RunningController
         await DisposePartsAsync().ConfigureAwait(false);
     }
 
+    /// <summary>Adds a target to the running device.</summary>
+    /// <param name="changed">The controller as it is with the target.</param>
+    /// <param name="targetNumber">The target.</param>
+    /// <param name="bdev">Its bdev.</param>
+    /// <exception cref="InvalidOperationException">The device has no targets that change, or refuses; the message says why.</exception>
+    internal async Task AddTargetAsync(BoundController changed, int targetNumber, IBdevPort bdev)
+    {
+        var device = GetTargetDevice();
+        try
+        {
+            await BoundedCall.RunAsync(
+                $"{DeviceText}: add target {targetNumber}",
+                _times.Drain,
+                _times.Grace,
+                _ =>
+                {
+                    device.AddTarget(targetNumber, bdev);
+                    return ValueTask.CompletedTask;
+                }).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is not InvalidOperationException)
+        {
+            throw new InvalidOperationException($"{DeviceText} does not take target {targetNumber}: {exception.Message}", exception);
+        }
+
+        Bound = changed;
+    }
+
+    /// <summary>Removes a target of the running device; waits for its requests, within bounds.</summary>
+    /// <param name="changed">The controller as it is without the target.</param>
+    /// <param name="targetNumber">The target.</param>
+    /// <exception cref="TimeoutException">Requests of the target do not return. The guest sees it no more, and its number stays in use until they do.</exception>
+    internal async Task RemoveTargetAsync(BoundController changed, int targetNumber)
+    {
+        var device = GetTargetDevice();
+        Bound = changed;
+        try
+        {
+            await BoundedCall.RunAsync(
+                $"{DeviceText}: remove target {targetNumber}",
+                _times.Drain,
+                _times.Grace,
+                async token => await device.RemoveTargetAsync(targetNumber, token).ConfigureAwait(false)).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException exception)
+        {
+            throw new TimeoutException($"{DeviceText}: requests of target {targetNumber} did not end within {_times.Drain.TotalSeconds:0.#} s; the guest sees it no more, its bdev hangs", exception);
+        }
+    }
+
     internal ControllerStatus GetStatus()
     {
         string state;
@@ -106,8 +157,14 @@ internal sealed class RunningController
             state = $"unknown: {exception.Message}";
         }
 
-        return new ControllerStatus(Bound.Name, Bound.TypeName, BoundTransport.Name, BoundTransport.TypeName, BoundTransport.Endpoint, state, Bound.BdevReferences);
+        return new ControllerStatus(Bound.Name, Bound.TypeName, BoundTransport.Name, BoundTransport.TypeName, BoundTransport.Endpoint, state, Bound.BdevReferences)
+        {
+            CpuIndexes = Bound.CpuIndexes,
+        };
     }
+
+    private ITargetDevice GetTargetDevice() =>
+        _device as ITargetDevice ?? throw new InvalidOperationException($"{DeviceText} has no targets that can be added or removed");
 
     private async Task DisposePartsAsync()
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
+using Vhost.Abstractions;
 using Vhost.Host.Bdevs;
 using Vhost.Host.Manifest;
 using Vhost.Host.Reactors;
@@ -280,6 +281,45 @@ public sealed class VhostHost : IAsyncDisposable
         }
     }
 
+    /// <summary>Adds a target to a running controller.</summary>
+    /// <param name="changed">The controller as it is with the target, bound and checked.</param>
+    /// <param name="targetNumber">The target.</param>
+    /// <param name="bdevName">Its bdev.</param>
+    /// <exception cref="InvalidOperationException">There is no such controller, or its device refuses; the message says why.</exception>
+    public async Task AddTargetAsync(BoundController changed, int targetNumber, string bdevName)
+    {
+        ArgumentNullException.ThrowIfNull(changed);
+        var parts = GetParts();
+        await _turn.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            await GetController(changed.Name).AddTargetAsync(changed, targetNumber, parts.Bdevs.GetPort(bdevName)).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <summary>Removes a target of a running controller. Bounded in time.</summary>
+    /// <param name="changed">The controller as it is without the target, bound and checked.</param>
+    /// <param name="targetNumber">The target.</param>
+    /// <exception cref="InvalidOperationException">There is no such controller, or its device has no targets.</exception>
+    /// <exception cref="TimeoutException">Requests of the target do not end; the guest sees it no more.</exception>
+    public async Task RemoveTargetAsync(BoundController changed, int targetNumber)
+    {
+        ArgumentNullException.ThrowIfNull(changed);
+        await _turn.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            await GetController(changed.Name).RemoveTargetAsync(changed, targetNumber).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
     /// <summary>A snapshot of the graph. Any thread.</summary>
     public HostStatus GetStatus()
     {
@@ -290,8 +330,28 @@ public sealed class VhostHost : IAsyncDisposable
                 _state,
                 [.. _reactors.Select(reactor => new ReactorStatus(reactor.Id, reactor.CpuIndex, reactor.Health, reactor.GetStatistics()))],
                 [.. _sources.Select(source => new BdevSourceStatus(source.Bound.Name, source.Bound.TypeName, source.Bound.Declaration.PublishedNames))],
-                bdevs is null ? [] : [.. bdevs.GetPorts().Select(port => new BdevStatus(port.Name, port.State, bdevs.FindSourceOf(port.Name), port.Info, port.GetStatistics()))],
+                bdevs is null ? [] : [.. bdevs.GetPorts().Select(port => new BdevStatus(port.Name, port.State, bdevs.FindSourceOf(port.Name), port.Info, port.GetStatistics()) { Details = GetDetails(port) })],
                 [.. _controllers.Select(controller => controller.GetStatus())]);
+        }
+    }
+
+    private static IReadOnlyDictionary<string, string> GetDetails(BdevPort port)
+    {
+        try
+        {
+            return (port.Attachment?.Bdev as IDetailSource)?.GetDetails() ?? new Dictionary<string, string>();
+        }
+        catch (Exception exception)
+        {
+            return new Dictionary<string, string> { ["details_unavailable"] = exception.Message };
+        }
+    }
+
+    private RunningController GetController(string name)
+    {
+        lock (_listLock)
+        {
+            return _controllers.Find(controller => controller.Bound.Name == name) ?? throw new InvalidOperationException($"there is no controller '{name}'");
         }
     }
 

@@ -1,0 +1,159 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+using Vhost.Host.Manifest;
+using Vhost.Host.Rpc;
+
+namespace Vhost.Host.Cli;
+
+/// <summary><c>vhostd rpc</c>: one call to a running vhostd.</summary>
+internal static class RpcCommand
+{
+    /// <summary>Where SPDK's tools look.</summary>
+    internal const string DefaultSocket = "/var/tmp/spdk.sock";
+
+    /// <summary>The option that names the socket.</summary>
+    internal static Option<string> Socket() => new("--socket", "-s")
+    {
+        Description = "The RPC socket of a running vhostd.",
+        HelpName = "PATH",
+        DefaultValueFactory = _ => DefaultSocket,
+    };
+
+    /// <summary>The option that bounds the wait.</summary>
+    internal static Option<double> Timeout() => new("--timeout", "-t")
+    {
+        Description = "Seconds to wait for the reply.",
+        HelpName = "SECONDS",
+        DefaultValueFactory = _ => 60,
+    };
+
+    /// <summary>Makes the command.</summary>
+    internal static Command Create()
+    {
+        var surface = new RpcSurface(null);
+        Argument<string?> method = new("METHOD") { Description = "The method; \"vhostd rpc --page\" describes all.", Arity = ArgumentArity.ZeroOrOne };
+        method.CompletionSources.Add(_ => surface.Names.Order(StringComparer.Ordinal).Select(name => new System.CommandLine.Completions.CompletionItem(name)));
+        Argument<string[]> arguments = new("KEY=VALUE") { Description = "Its parameters.", Arity = ArgumentArity.ZeroOrMore };
+        Option<string> socket = Socket();
+        Option<double> timeout = Timeout();
+        Option<bool> page = new("--page") { Description = "Print the reference of all methods (Markdown) instead." };
+        var command = new Command("rpc", "Call a method of a running vhostd and print its result as JSON. Exit code 1 if it fails, 2 if the call is wrong in itself.")
+        {
+            method, arguments, socket, timeout, page,
+        };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            var output = new Output(parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error);
+            if (parsed.GetValue(page))
+            {
+                parsed.InvocationConfiguration.Output.Write(RpcPage.Make());
+                return ExitCode.Success;
+            }
+
+            if (parsed.GetValue(method) is not { } name || surface.Find(name) is not { } known)
+            {
+                string asked = parsed.GetValue(method) ?? "";
+                output.Error($"error: there is no method \"{asked}\"{Suggestion.For(asked, surface.Names, "methods")}");
+                return ExitCode.Usage;
+            }
+
+            if (!TryParse(known, parsed.GetValue(arguments) ?? [], out JsonObject parameters, out string fault))
+            {
+                output.Error($"error: {fault}");
+                return ExitCode.Usage;
+            }
+
+            return await CallAsync(output, parsed.GetRequiredValue(socket), name, parameters, parsed.GetValue(timeout), output.Json, cancellationToken).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    /// <summary>Calls, and prints the result or what went wrong.</summary>
+    /// <param name="output">Takes errors.</param>
+    /// <param name="socket">The socket.</param>
+    /// <param name="method">The method.</param>
+    /// <param name="parameters">Its parameters.</param>
+    /// <param name="timeoutSeconds">How long to wait.</param>
+    /// <param name="print">Prints the result.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    internal static async Task<int> CallAsync(Output output, string socket, string method, JsonObject parameters, double timeoutSeconds, Action<JsonNode> print, CancellationToken cancellationToken)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        try
+        {
+            limit.CancelAfter(TimeSpan.FromSeconds(Math.Clamp(timeoutSeconds, 0.1, 86400)));
+            JsonObject reply = await RpcClient.CallAsync(socket, method, parameters, limit.Token).ConfigureAwait(false);
+            if (reply["error"] is { } error)
+            {
+                output.Error($"error: {error["message"]} ({error["code"]}){(error["data"] is { } data ? $": {data}" : "")}");
+                return ExitCode.Failure;
+            }
+
+            if (reply["result"] is { } result)
+            {
+                print(result);
+            }
+
+            return ExitCode.Success;
+        }
+        catch (IOException exception)
+        {
+            output.Error($"error: {exception.Message}");
+        }
+        catch (OperationCanceledException)
+        {
+            output.Error(FormattableString.Invariant($"error: no reply within {timeoutSeconds} s"));
+        }
+
+        return ExitCode.Failure;
+    }
+
+    private static bool TryParse(RpcMethod method, IReadOnlyList<string> arguments, out JsonObject parameters, out string fault)
+    {
+        parameters = [];
+        fault = "";
+        foreach (string argument in arguments)
+        {
+            int equals = argument.IndexOf('=', StringComparison.Ordinal);
+            string key = equals < 0 ? argument : argument[..equals];
+            string text = equals < 0 ? "" : argument[(equals + 1)..];
+            if (equals <= 0)
+            {
+                fault = $"\"{argument}\" has not the form key=value";
+            }
+            else if (method.Parameters.FirstOrDefault(known => known.Name == key) is not { } parameter)
+            {
+                fault = $"{method.Name} has no parameter \"{key}\"" + Suggestion.For(key, method.Parameters.Select(known => known.Name), "parameters");
+            }
+            else if (ToJson(parameter.Type, text) is not { } value)
+            {
+                fault = $"{key}: \"{text}\" is not {RpcArguments.Describe(parameter.Type)}";
+            }
+            else if (!parameters.TryAdd(key, value))
+            {
+                fault = $"\"{key}\" is there twice";
+            }
+        }
+
+        if (fault.Length == 0 && method.Parameters.Where(known => known.IsRequired).Select(known => known.Name).Except(parameters.Select(pair => pair.Key)).ToArray() is { Length: > 0 } missing)
+        {
+            fault = $"{method.Name} needs {string.Join(", ", missing.Select(name => $"{name}=..."))}";
+        }
+
+        return fault.Length == 0;
+    }
+
+    private static JsonValue? ToJson(RpcType type, string text)
+    {
+        CultureInfo culture = CultureInfo.InvariantCulture;
+        return type switch
+        {
+            RpcType.String => JsonValue.Create(text),
+            RpcType.Boolean => bool.TryParse(text, out bool flag) ? JsonValue.Create(flag) : null,
+            RpcType.Int32 => int.TryParse(text, NumberStyles.AllowLeadingSign, culture, out int int32) ? JsonValue.Create(int32) : null,
+            RpcType.UInt32 => uint.TryParse(text, NumberStyles.None, culture, out uint uint32) ? JsonValue.Create(uint32) : null,
+            _ => ulong.TryParse(text, NumberStyles.None, culture, out ulong uint64) ? JsonValue.Create(uint64) : null,
+        };
+    }
+}

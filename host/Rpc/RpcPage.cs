@@ -1,0 +1,107 @@
+using System.Text;
+
+namespace Vhost.Host.Rpc;
+
+/// <summary>Makes the reference page <c>docs/rpc.md</c> from the table of methods.</summary>
+internal static class RpcPage
+{
+    private const string Head =
+        """
+        # JSON-RPC
+
+        `vhostd` speaks SPDK's JSON-RPC 2.0 on a unix socket, so SPDK's own `rpc.py`, of 2019 and of today, and whatever else speaks to SPDK's vhost
+        works with it. This page is made from the program's own table of methods: `vhostd rpc --page` prints it.
+
+        ```sh
+        vhostd run disks.json --rpc-socket /var/tmp/spdk.sock     # or "rpc": { "socket": ... } in the manifest; without it there is no RPC
+        vhostd rpc bdev_malloc_create name=Malloc0 num_blocks=131072 block_size=512
+        vhostd rpc vhost_create_scsi_controller ctrlr=vhost.0
+        vhostd rpc vhost_scsi_controller_add_target ctrlr=vhost.0 scsi_target_num=0 bdev_name=Malloc0
+        vhostd rpc save_config > disks.json
+        vhostd status
+        ```
+
+        The socket has mode 0600: it belongs to the user that runs vhostd, and to nobody else.
+
+        ## Controllers that are created by RPC
+
+        The manifest says what connects them to guests: `rpc.defaultTransport` is an entry of `transports`, in which `{controller}` stands for the
+        controller's name. Without it, creating a controller fails with -32602.
+
+        ```json
+        { "rpc": { "socket": "/var/tmp/spdk.sock", "defaultTransport": { "type": "vhost-user", "socket": "/var/tmp/{controller}" } } }
+        ```
+
+        A place that serves one controller only, such as a vvu device, is given without `{controller}`; a second controller is refused as busy.
+
+        Each change is checked as a changed manifest would be, as a whole, before anything is done. `save_config` gives the manifest of the running state.
+
+        ## Framing and limits
+
+        Requests are JSON objects, back to back, with or without space between them; or arrays of them (batches). Replies end in a newline and come in the
+        order of the requests; those of a batch come together. A request without `id`, or with `null`, is answered only if it fails.
+
+        | limit | |
+        |---|---|
+        | request or batch | 1 MiB, 64 levels |
+        | reply | 32 MiB |
+        | connections | 64; when all are taken, the one that was idle longest, and for at least 10 s, makes room; else a new one is refused |
+        | rest of a request | comes within 30 s |
+        | reply | is read within 10 s, or the connection is closed |
+
+        ## Errors
+
+        `code` and `message` are SPDK's; `data` says what exactly is wrong and what to do.
+
+        | code | message | when |
+        |---|---|---|
+        | -32700 | Parse error | the text is no JSON, or nests too deep; the connection is closed |
+        | -32600 | Invalid request | no JSON-RPC 2.0 request; or too long, or incomplete, and then the connection is closed |
+        | -32601 | Method not found | |
+        | -32602 | Invalid parameters, Invalid argument | unknown, missing, wrong or impossible parameters |
+        | -32602 | No such device | there is no controller, target or bdev of that name |
+        | -32602 | File exists | there is one already |
+        | -32602 | Device or resource busy | it is in use |
+        | -32603 | Internal error | a part did not start; `data` has its reason |
+
+        """;
+
+    /// <summary>Makes the page.</summary>
+    internal static string Make()
+    {
+        var surface = new RpcSurface(null);
+        var page = new StringBuilder(Head.ReplaceLineEndings("\n"));
+        foreach (var group in surface.Methods.GroupBy(method => method.Group))
+        {
+            page.Append($"\n## {group.Key}\n");
+            foreach (var method in group)
+            {
+                page.Append($"\n### {method.Name}\n\n{method.Description}\n");
+                if (method.OlderNames.Count > 0)
+                {
+                    page.Append($"Older names: {string.Join(", ", method.OlderNames.Select(name => $"`{name}`"))}.\n");
+                }
+
+                if (method.Parameters.Count > 0)
+                {
+                    page.Append("\n| parameter | type | | |\n|---|---|---|---|\n");
+                    foreach (var parameter in method.Parameters)
+                    {
+                        page.Append($"| `{parameter.Name}` | {parameter.Type switch
+                        {
+                            RpcType.String => "string",
+                            RpcType.Boolean => "boolean",
+                            RpcType.Int32 => "int32",
+                            RpcType.UInt32 => "uint32",
+                            _ => "uint64",
+                        }} | {(parameter.IsRequired ? "required" : "optional")} | {parameter.Description} |\n");
+                    }
+                }
+
+                page.Append($"\nResult: {method.Result}.\n");
+            }
+        }
+
+        return page.ToString();
+    }
+}
