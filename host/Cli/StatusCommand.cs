@@ -59,7 +59,7 @@ internal static class StatusCommand
             }
         }
 
-        foreach (JsonNode bdev in bdevs.Where(bdev => !used.Contains(bdev["name"]!.GetValue<string>())))
+        foreach (JsonNode bdev in bdevs.Where(bdev => bdev["size_bytes"] is not null && !used.Contains(bdev["name"]!.GetValue<string>())))
         {
             yield return $"├─ no controller: {Describe(bdev["name"]!.GetValue<string>(), bdev)}";
         }
