@@ -113,7 +113,7 @@ public sealed class FramingTests
     }
 
     [Fact]
-    public async Task A_thousand_idle_connections_take_64_places_and_a_busy_client_keeps_its_own()
+    public async Task A_thousand_idle_connections_take_64_places_and_another_client_is_served()
     {
         await using var host = await RunningHost.StartAsync(new RpcLimits { Idle = TimeSpan.Zero });
         var idle = new List<Client>();
