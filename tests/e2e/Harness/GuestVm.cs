@@ -139,7 +139,9 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
             "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "q35,memory-backend=ram", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", $"{options.Cpus}",
             "-m", options.HotplugMemoryMiB == 0 ? memory : $"{memory},slots=4,maxmem={options.MemoryMiB + options.HotplugMemoryMiB}M",
-            "-object", $"memory-backend-memfd,id=ram,size={memory},share=on",
+            "-object", options.MemoryFile is null
+                ? $"memory-backend-memfd,id=ram,size={memory},share=on"
+                : $"memory-backend-file,id=ram,size={memory},mem-path={options.MemoryFile},share=on",
             "-kernel", TestEnvironment.GuestKernel, "-initrd", TestEnvironment.GuestInitramfs,
             // panic=0: a guest that panics stays as it is, and the message on its console ends up in the failed test's.
             "-append", $"console=ttyS0 quiet panic=0 memhp_default_state=online_movable {options.KernelArguments}",

@@ -41,6 +41,9 @@ internal sealed record GuestVmOptions
     /// <summary>Memory at start, in MiB.</summary>
     public int MemoryMiB { get; init; } = 512;
 
+    /// <summary>The file that is the memory at start; null for a memfd.</summary>
+    public string? MemoryFile { get; init; }
+
     /// <summary>Memory that can be plugged in later, in MiB; 0 for none.</summary>
     public int HotplugMemoryMiB { get; init; }
 

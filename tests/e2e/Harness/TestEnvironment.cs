@@ -7,6 +7,7 @@ internal static class TestEnvironment
 {
     private static readonly Lazy<string> SetUpDirectory = new(SetUp);
     private static readonly Lazy<string> PublishedDirectory = new(FindOrPublish);
+    private static readonly Lazy<string> PublishedVvuDevice = new(static () => Publish("vvu-device", "vvu-device-e2e"));
 
     /// <summary>The top of the repository.</summary>
     public static string RepositoryRoot { get; } = FindRoot();
@@ -19,6 +20,9 @@ internal static class TestEnvironment
 
     /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOST_TEST_VHOSTD, or made on first use.</summary>
     public static string VhostdDirectory => PublishedDirectory.Value;
+
+    /// <summary>The vvu-device program, published on first use.</summary>
+    public static string VvuDevice => Path.Combine(PublishedVvuDevice.Value, "vvu-device");
 
     /// <summary>The path of a program that the set-up prepared, for example <c>qemu-bookworm</c>.</summary>
     public static string Tool(string name) => Path.Combine(SetUpDirectory.Value, "bin", name);
@@ -51,14 +55,19 @@ internal static class TestEnvironment
                 : throw new EndToEndException($"VHOST_TEST_VHOSTD is {directory}, but there is no vhostd in it");
         }
 
-        string target = Path.Combine(RepositoryRoot, "artifacts", "vhostd-e2e");
+        return Publish("host", "vhostd-e2e");
+    }
+
+    private static string Publish(string project, string name)
+    {
+        string target = Path.Combine(RepositoryRoot, "artifacts", name);
         if (Directory.Exists(target))
         {
             // Nothing of a plugin that is gone from the sources may stay.
             Directory.Delete(target, recursive: true);
         }
 
-        RunToEnd("dotnet", ["publish", Path.Combine(RepositoryRoot, "host"), "-c", "Release", "-o", target, "-v", "q", "-nologo"], TimeSpan.FromMinutes(5));
+        RunToEnd("dotnet", ["publish", Path.Combine(RepositoryRoot, project), "-c", "Release", "-o", target, "-v", "q", "-nologo"], TimeSpan.FromMinutes(5));
         return target;
     }
 
