@@ -34,5 +34,12 @@ internal sealed class VirtioScsiChannel : IBdevChannel
     public unsafe void Abort(BlockRequestPointer request) => _queue.Abort(request.Pointer);
 
     /// <inheritdoc/>
-    public void Dispose() => IsClosed = true;
+    public void Dispose()
+    {
+        if (!IsClosed)
+        {
+            IsClosed = true;
+            _queue.Close(_index);
+        }
+    }
 }

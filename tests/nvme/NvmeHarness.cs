@@ -2,6 +2,7 @@ using Vhost.Abstractions;
 using Vhost.ContractKit;
 using Vhost.Linux;
 using Vhost.Plugins.Nvme;
+using Vhost.Testing;
 using Vhost.Testing.DeviceModels.Nvme;
 using Vhost.VfioUser;
 
@@ -14,7 +15,7 @@ internal sealed unsafe class NvmeHarness : IDisposable
     private readonly string _directory = Directory.CreateTempSubdirectory("vhost-").FullName;
     private readonly MemoryFile _guestFile = MemoryFile.Create("guest", GuestBytes);
     private readonly MemoryMapping _guest;
-    private readonly GuestRegistry _registry = new();
+    private readonly MemoryRegistryStandIn _registry = new();
     private VfioUserServer? _server;
 
     public NvmeHarness(NvmeSettings? settings = null, Action<NvmeOptions>? configure = null, bool withNamespaces = true, bool startsServer = true, string? bdevName = "Nvme0n1")
@@ -81,53 +82,5 @@ internal sealed unsafe class NvmeHarness : IDisposable
         _guest.Dispose();
         _guestFile.Dispose();
         Directory.Delete(_directory, recursive: true);
-    }
-
-    /// <summary>As the host's: observers are told of what is there.</summary>
-    private sealed class GuestRegistry : IMemoryRegistry
-    {
-        private readonly Lock _lock = new();
-        private readonly List<MemoryRegion> _regions = [];
-        private readonly List<IMemoryObserver> _observers = [];
-
-        public IDisposable Register(MemoryRegion region)
-        {
-            lock (_lock)
-            {
-                _regions.Add(region);
-                _observers.ForEach(observer => observer.OnRegionAdded(region));
-            }
-
-            return new Ended(() =>
-            {
-                lock (_lock)
-                {
-                    _regions.Remove(region);
-                    _observers.ForEach(observer => observer.OnRegionRemoved(region));
-                }
-            });
-        }
-
-        public IDisposable Subscribe(IMemoryObserver observer)
-        {
-            lock (_lock)
-            {
-                _observers.Add(observer);
-                _regions.ForEach(observer.OnRegionAdded);
-            }
-
-            return new Ended(() =>
-            {
-                lock (_lock)
-                {
-                    _observers.Remove(observer);
-                }
-            });
-        }
-
-        private sealed class Ended(Action action) : IDisposable
-        {
-            public void Dispose() => action();
-        }
     }
 }

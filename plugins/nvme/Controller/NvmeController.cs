@@ -219,6 +219,8 @@ internal sealed partial class NvmeController : IQueuePairOwner, IAsyncDisposable
 
     private void BringUp(IPciDevice device)
     {
+        // What a former life of the controller asked for is done by starting a new one.
+        Interlocked.Exchange(ref _resetReason, null);
         var start = Stopwatch.GetTimestamp();
         var life = _life = new ControllerLife(device, Wait);
         life.Enable(AdminTimeout);

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Plugins.VirtioScsi.Queues;
@@ -7,10 +8,11 @@ using Vhost.Plugins.VirtioScsi.Scsi;
 namespace Vhost.Plugins.VirtioScsi.Controller;
 
 /// <summary>The disks behind the HBA as published bdevs; finds them by asking every target. HBA thread only.</summary>
-internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQueue> queues, Func<Dictionary<string, string>> describeHba)
+internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQueue> queues, Func<Dictionary<string, string>> describeHba, Func<string?> findObstacle)
 {
     private const int Attempts = 5;
     private const int MaxLunsPerTarget = 256;
+    private static readonly TimeSpan AnswerSlice = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(30);
     private readonly Dictionary<LogicalUnit, VirtioScsiDisk> _published = [];
 
@@ -180,8 +182,19 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
             var exchange = new ScsiExchange(unit, cdb, dataInBytes);
             var queue = queues[0];
             queue.Reactor.Post(static state => { var (to, what) = ((RequestQueue, ScsiExchange))state!; to.Submit(what); }, (queue, exchange));
-            if (!exchange.Result.Wait(AnswerLimit))
+            var start = Stopwatch.GetTimestamp();
+            while (!exchange.Result.Wait(AnswerSlice))
             {
+                if (findObstacle() is { } obstacle)
+                {
+                    throw new HbaFailure($"target {unit.Target}, LUN {unit.Lun}: command 0x{cdb[0]:x2} is given up: {obstacle}");
+                }
+
+                if (Stopwatch.GetElapsedTime(start) < AnswerLimit)
+                {
+                    continue;
+                }
+
                 throw new HbaFailure($"target {unit.Target}, LUN {unit.Lun}: no answer to command 0x{cdb[0]:x2} within {AnswerLimit.TotalSeconds} s");
             }
 

@@ -21,7 +21,9 @@ internal sealed partial class HbaSource
             {
                 if (_life!.Events.TryArm())
                 {
-                    Wait(_vectors.Count == 0 ? PolledInterval : StatusInterval);
+                    // A wake-up that came during a command was taken by the wait for its answer: what it was about is still there.
+                    var isWanted = !_aborts.IsEmpty || !_rescans.IsEmpty || Volatile.Read(ref _resetReason) is not null;
+                    Wait(isWanted ? TimeSpan.Zero : _vectors.Count == 0 ? PolledInterval : StatusInterval);
                 }
 
                 while (_aborts.TryDequeue(out var abort))
@@ -146,7 +148,12 @@ internal sealed partial class HbaSource
                 _log.LogWarning("{Address}: the HBA is back after a reset", _options.Address);
                 return true;
             }
-            catch (IOException failure) when (failure is not HbaRefusal)
+            catch (HbaRefusal refusal)
+            {
+                _log.LogError("{Address}: the HBA cannot be used after its reset: {Error}", _options.Address, refusal.Message);
+                return false;
+            }
+            catch (IOException failure)
             {
                 _log.LogError("{Address}: reset attempt {Attempt} of {Attempts} failed: {Error}", _options.Address, attempt, ResetAttempts, failure.Message);
                 for (var i = 0; i < _queues.Length; i++)

@@ -52,7 +52,7 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
         _log = context.Logger;
         _queues = [.. context.Reactors.Select(reactor => new RequestQueue(this, reactor, TimeSpan.FromSeconds(options.TimeoutSeconds)))];
         _timers = new IDisposable?[_queues.Length];
-        _disks = new DiskSet(context, _queues, Describe);
+        _disks = new DiskSet(context, _queues, Describe, FindObstacle);
         _thread = new Thread(Run) { Name = $"virtio-scsi {context.Name}", IsBackground = true };
     }
 
@@ -75,6 +75,26 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
     {
         Interlocked.CompareExchange(ref _resetReason, reason, null);
         EventFd.SignalRaw(_wake.Raw);
+    }
+
+    /// <inheritdoc/>
+    public void StopNow()
+    {
+        // The queue has memory only while the device is up; it is released after the queue gave it back, on this reactor.
+        if (_virtio is not { } virtio)
+        {
+            return;
+        }
+
+        try
+        {
+            virtio.Reset();
+        }
+        catch (IOException)
+        {
+            // The last resort: the function loses the right to do DMA at all. The reset that follows is logged.
+            virtio.Device.SetBusMastering(false);
+        }
     }
 
     /// <inheritdoc/>
@@ -144,7 +164,15 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
         {
             _firstAttempt.TrySetException(exception);
             _log.LogCritical(exception, "{Address}: the driver failed; the HBA is given up. Please report this with the log", _options.Address);
-            Detach(BlockStatus.IoError, "the driver failed");
+            try
+            {
+                Detach(BlockStatus.IoError, "the driver failed");
+            }
+            catch (Exception further)
+            {
+                // An exception must not leave the thread. What the device may still reach stays allocated.
+                _log.LogCritical(further, "{Address}: the HBA could not be detached; its memory is kept until the process ends", _options.Address);
+            }
         }
     }
 
@@ -223,8 +251,16 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
         }
     }
 
+    // Why there is no point in waiting for a disk's answer any longer.
+    private string? FindObstacle() =>
+        _stop.IsCancellationRequested ? "the source is stopped"
+        : _device is { Removed.IsCancellationRequested: true } ? "the device is gone"
+        : Volatile.Read(ref _resetReason);
+
     private void BringUp(VirtioPciDevice virtio, CancellationToken cancellationToken)
     {
+        // What a former life of the device asked for is done by starting a new one.
+        Interlocked.Exchange(ref _resetReason, null);
         var start = Stopwatch.GetTimestamp();
         var device = virtio.Device;
         _virtio = virtio;

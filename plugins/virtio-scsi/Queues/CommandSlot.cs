@@ -9,6 +9,9 @@ internal unsafe struct CommandSlot
     /// <summary>The block request that the command belongs to, or null: then <see cref="Exchange"/> has it, or the slot is free.</summary>
     public BlockRequest* Request;
 
+    /// <summary>To whom the command goes.</summary>
+    public LogicalUnit Unit;
+
     /// <summary>A command of the driver's own, or null.</summary>
     public ScsiExchange? Exchange;
 
@@ -42,6 +45,9 @@ internal unsafe struct CommandSlot
     /// <summary>Whether an abort was asked for.</summary>
     public bool IsAborting;
 
+    /// <summary>Whether the command's channel was closed: its completion frees the slot and concerns nobody.</summary>
+    public bool IsOrphan;
+
     /// <summary>Whether the slot is in use.</summary>
-    public readonly bool IsActive => Request != null || Exchange is not null;
+    public readonly bool IsActive => Request != null || Exchange is not null || IsOrphan;
 }

@@ -9,6 +9,9 @@ internal interface IRequestQueueOwner
     /// <summary>Asks for a task management function that aborts a command.</summary>
     void RequestAbort(LogicalUnit unit, ulong tag);
 
+    /// <summary>Resets the device's function of DMA at once, on the caller's thread: for a reactor that cannot wait for the HBA's thread.</summary>
+    void StopNow();
+
     /// <summary>Asks for a reset of the device.</summary>
     void RequestReset(string reason);
 

@@ -131,6 +131,7 @@ internal sealed unsafe partial class RequestQueue
             mapped = nuint.Min(limit, BounceBuffers.BufferBytes);
             slot.BounceIndex = bounce;
             Volatile.Write(ref _bouncedCommandCount, _bouncedCommandCount + 1);
+            _dma!.CountBounce(mapped);
             if (request->Operation != BlockOperation.Read)
             {
                 var source = cursor;
@@ -171,9 +172,9 @@ internal sealed unsafe partial class RequestQueue
         slot.Deadline = _reactor.Timestamp + _timeoutTicks;
         Volatile.Write(ref _commandCount, _commandCount + 1);
         var page = _memory!.Page(index, out var iova);
-        var unit = slot.Exchange?.Unit ?? _channels[RequestProgress.Of(slot.Request).ChannelIndex].Disk.Unit;
+        slot.Unit = slot.Exchange?.Unit ?? _channels[RequestProgress.Of(slot.Request).ChannelIndex].Disk.Unit;
         // SAFETY: request, response and small data lie within the slot's page, which the device does not have at this moment.
-        *(ulong*)page = unit.Address;
+        *(ulong*)page = slot.Unit.Address;
         *(ulong*)(page + 8) = TagOf(index, slot.Generation);
         page[16] = page[17] = page[18] = 0; // simple task, no priority, no command reference number
         ((ReadOnlySpan<byte>)slot.Cdb).CopyTo(new Span<byte>(page + RequestHeaderBytes, HbaConfig.CdbBytes));

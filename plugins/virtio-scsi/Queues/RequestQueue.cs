@@ -132,6 +132,10 @@ internal sealed unsafe partial class RequestQueue : IPoller
                 FreeSlot(i);
                 exchange.Complete(ScsiOutcome.Lost, []);
             }
+            else if (_slots[i].IsOrphan)
+            {
+                FreeSlot(i);
+            }
         }
 
         _slots = [];
@@ -171,9 +175,14 @@ internal sealed unsafe partial class RequestQueue : IPoller
             progress = default;
             progress.ChannelIndex = channelIndex;
             _channels[channelIndex].OutstandingCount++;
+            request->Information = 0;
             if (_state == QueueState.Dead)
             {
                 Conclude(request, _deadStatus);
+            }
+            else if (Refuse(request, _channels[channelIndex].Disk) is var refusal and not BlockStatus.Success)
+            {
+                Conclude(request, refusal);
             }
             else
             {
@@ -209,16 +218,25 @@ internal sealed unsafe partial class RequestQueue : IPoller
     {
         ref var progress = ref RequestProgress.Of(request);
         progress.IsAborted = true;
-        if (progress.IsPending && progress.Outstanding == 0)
+        if (progress.IsPending)
         {
+            // What has no command yet gets none; the commands that are under way decide when the request ends.
             _pending.Remove(request);
-            Conclude(request, BlockStatus.Aborted);
-            if (!_done.IsDelivering)
+            if (progress.Status == BlockStatus.Success)
             {
-                Deliver();
+                progress.Status = BlockStatus.Aborted;
             }
 
-            return;
+            if (progress.Outstanding == 0)
+            {
+                Conclude(request, progress.Status);
+                if (!_done.IsDelivering)
+                {
+                    Deliver();
+                }
+
+                return;
+            }
         }
 
         for (var i = 0; i < _slots.Length; i++)
@@ -323,8 +341,7 @@ internal sealed unsafe partial class RequestQueue : IPoller
     {
         ref var slot = ref _slots[index];
         slot.IsAborting = true;
-        var unit = slot.Exchange?.Unit ?? _channels[RequestProgress.Of(slot.Request).ChannelIndex].Disk.Unit;
-        _owner.RequestAbort(unit, TagOf(index, slot.Generation));
+        _owner.RequestAbort(slot.Unit, TagOf(index, slot.Generation));
     }
 
     // A tag is never 0 and differs between two uses of a slot, so that an abort that comes late hits nothing else.
@@ -333,11 +350,18 @@ internal sealed unsafe partial class RequestQueue : IPoller
     private void Complete(int index, uint written)
     {
         ref var slot = ref _slots[index];
+        if (slot.IsOrphan)
+        {
+            FreeSlot(index);
+            return;
+        }
+
         var page = _memory!.Page(index, out _);
         // SAFETY: the response lies within the command's page; the device has given it back.
         var outcome = *(ScsiOutcome*)(page + QueueMemory.ResponseOffset);
-        // A response that was not written wholly is whatever stood there before.
-        if (written < 12)
+        // A device that counts what it wrote and wrote less than a response gave none. Some devices (the kernel's vhost-scsi) do not
+        // count and say 0: for those, the response FAILURE that Send left there shows a response that was not written.
+        if (written is > 0 and < 12)
         {
             outcome = ScsiOutcome.Lost;
         }
@@ -434,6 +458,7 @@ internal sealed unsafe partial class RequestQueue : IPoller
 
         slot.Request = null;
         slot.Exchange = null;
+        slot.IsOrphan = false;
         slot.IsAborting = false;
         slot.RetryCount = 0;
         _freeSlots[_freeCount++] = index;
@@ -442,11 +467,6 @@ internal sealed unsafe partial class RequestQueue : IPoller
     private void Conclude(BlockRequest* request, BlockStatus status)
     {
         var channel = _channels[RequestProgress.Of(request).ChannelIndex];
-        if (status == BlockStatus.Success)
-        {
-            request->Information = 0;
-        }
-
         request->Status = status;
         channel.OutstandingCount--;
         _done.Add(channel.Completions, request);

@@ -1,0 +1,59 @@
+using Vhost.ContractKit;
+using Vhost.Plugins.VirtioScsi;
+using Vhost.Testing.DeviceModels.VirtioScsi;
+using Vhost.VfioUser;
+
+namespace Vhost.VirtioScsi.Tests;
+
+/// <summary>What every bdev has to hold, over split and packed rings, with and without indirect descriptors and interrupts.</summary>
+public abstract class ConformanceTests : BdevConformanceTests, IDisposable
+{
+    private readonly List<IDisposable> _things = [];
+    private readonly string _directory = Directory.CreateTempSubdirectory("vhost-").FullName;
+
+    protected override int AllocationTestRequests => 100_000;
+
+    protected virtual string BdevName => "Hba0t0";
+
+    protected virtual VirtioScsiSettings Settings => new();
+
+    protected override BdevHarness Start()
+    {
+        var model = new VirtioScsiModel(Settings);
+        _things.Add(model);
+        model.Add(0, 512, 32768);
+        model.Add(3, 4096, 4096);
+        var path = Path.Combine(_directory, $"{_things.Count}.sock");
+        _things.Add(new VfioUserServer(path, model));
+        var harness = new BdevHarness(new VirtioScsiBdevFactory(), new VirtioScsiOptions { Address = path, AttachTimeoutSeconds = 5 }, "Hba0") { BdevName = BdevName };
+        harness.Start();
+        return harness;
+    }
+
+    public void Dispose()
+    {
+        _things.Reverse();
+        _things.ForEach(thing => thing.Dispose());
+        Directory.Delete(_directory, recursive: true);
+        GC.SuppressFinalize(this);
+    }
+}
+
+public sealed class SplitTests : ConformanceTests;
+
+public sealed class PackedTests : ConformanceTests
+{
+    protected override string BdevName => "Hba0t3";
+
+    protected override VirtioScsiSettings Settings => new() { IsPacked = true };
+}
+
+public sealed class DirectDescriptorTests : ConformanceTests
+{
+    protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14, Vectors = 1 };
+}
+
+public sealed class PackedDirectDescriptorTests : ConformanceTests
+{
+    protected override VirtioScsiSettings Settings => new() { IsPacked = true, HasIndirect = false, MaxSegments = 14, Vectors = 0 };
+}
