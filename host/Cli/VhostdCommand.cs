@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Vhost.Host.Wiring;
+using Vhost.Pci;
 
 namespace Vhost.Host.Cli;
 
@@ -21,6 +22,8 @@ public static class VhostdCommand
           vhostd run disks.json --rpc-socket /var/tmp/spdk.sock       with SPDK-compatible JSON-RPC
           vhostd rpc bdev_get_bdevs name=Malloc0                      call a method; vhostd rpc --page describes them
           vhostd status                                               what a running vhostd serves, as a tree
+          vhostd pci list                                             storage controllers, and which are safe to take
+          vhostd pci bind 0000:00:06.0                                take one; vhostd pci unbind gives it back
 
         Exit codes: 0 success, 1 something failed, 2 the command line or the manifest is wrong.
         """;
@@ -38,6 +41,7 @@ public static class VhostdCommand
             PluginsCommand.Create(),
             RpcCommand.Create(),
             StatusCommand.Create(),
+            PciCommand.Create(new PciInventory()),
             VersionCommand.Create(),
         };
         ParseResult parsed = root.Parse(args);

@@ -43,7 +43,7 @@ public sealed class DependencyTests
             foreach (string reference in AssemblyReferences(assembly))
             {
                 string? room = Rooms.RoomOfAssembly(reference);
-                bool known = room is null || (Rooms.RoomOf(project) == "host" ? room is "abstractions" or "lib/linux" : allowed.Contains(room));
+                bool known = room is null || (Rooms.RoomOf(project) == "host" ? room is "abstractions" or "lib/linux" or "lib/pci" : allowed.Contains(room));
                 Assert.True(known, $"{assembly} refers to {reference}; its room may know: {string.Join(", ", allowed)}");
             }
         }
@@ -73,6 +73,17 @@ public sealed class DependencyTests
     {
         XElement plugins = Assert.Single(Items("host/vhostd.csproj", "ProjectReference"), item => item.Attribute("Include")!.Value.Contains("plugins", StringComparison.Ordinal));
         Assert.Equal("false", plugins.Attribute("ReferenceOutputAssembly")?.Value);
+    }
+
+    [Fact]
+    public void The_host_uses_of_the_PCI_library_the_inventory_alone()
+    {
+        string[] inventory = ["PciInventory", "PciPaths", "PciAddress", "PciDeviceInfo", "PciProblem", "PciProblemCode"];
+        string assembly = NewestAssembly("host/vhostd.csproj") ?? throw new InvalidOperationException("vhostd has not been built; build the solution first");
+        using var portable = new PEReader(File.OpenRead(assembly));
+        MetadataReader metadata = portable.GetMetadataReader();
+        var used = metadata.TypeReferences.Select(metadata.GetTypeReference).Where(type => metadata.GetString(type.Namespace) == "Vhost.Pci").Select(type => metadata.GetString(type.Name));
+        Assert.Empty(used.Except(inventory));
     }
 
     [Fact]
