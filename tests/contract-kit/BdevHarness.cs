@@ -80,7 +80,7 @@ public sealed class BdevHarness : IBdevPublisher, IDisposable
     }
 
     /// <summary>The only bdev, or the one that <see cref="BdevName"/> names.</summary>
-    public IBdev Bdev => BdevName is null ? Assert.Single(Bdevs).Value : Bdevs[BdevName];
+    public IBdev Bdev => BdevName is null ? Assert.Single(Bdevs).Value : Bdevs.TryGetValue(BdevName, out var bdev) ? bdev : throw new InvalidOperationException($"{BdevName} is not there; log: {string.Join(" | ", Log.Lines)}");
 
     /// <summary>Makes a harness and starts the source.</summary>
     public static BdevHarness Start(IBdevFactory factory, object options, string name = "Bdev0", Func<string, IBdevPort>? getBdev = null)

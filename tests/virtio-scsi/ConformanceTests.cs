@@ -50,10 +50,10 @@ public sealed class PackedTests : ConformanceTests
 
 public sealed class DirectDescriptorTests : ConformanceTests
 {
-    protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14, Vectors = 1 };
+    protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14 };
 }
 
 public sealed class PackedDirectDescriptorTests : ConformanceTests
 {
-    protected override VirtioScsiSettings Settings => new() { IsPacked = true, HasIndirect = false, MaxSegments = 14, Vectors = 0 };
+    protected override VirtioScsiSettings Settings => new() { IsPacked = true, HasIndirect = false, MaxSegments = 14 };
 }

@@ -38,6 +38,24 @@ public sealed unsafe class HbaTests
         Assert.Equal(0, harness.Model.Violations);
     }
 
+    [Theory]
+    [InlineData(0, "polled with back-off")]
+    [InlineData(1, "one interrupt line")]
+    public void Few_interrupts_are_enough_for_the_scan_and_for_requests(int vectors, string text)
+    {
+        using var harness = new HbaHarness(new VirtioScsiSettings { Vectors = vectors }).Start();
+        Assert.Contains(text, harness.LogText, StringComparison.Ordinal);
+        using var first = harness.Bdevs.Open();
+        using var second = harness.Bdevs.Open(reactor: 1);
+        var data = new byte[4096];
+        for (var i = 0; i < 50; i++)
+        {
+            Random.Shared.NextBytes(data);
+            Assert.Equal(BlockStatus.Success, first.Write((ulong)i * 8, data));
+            Assert.Equal(data, second.Read((ulong)i * 8, 8));
+        }
+    }
+
     [Fact]
     public void Memory_that_the_device_does_not_reach_is_bounced_and_counted()
     {

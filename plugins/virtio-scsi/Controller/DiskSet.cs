@@ -12,7 +12,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
 {
     private const int Attempts = 5;
     private const int MaxLunsPerTarget = 256;
-    private static readonly TimeSpan AnswerSlice = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan AnswerSlice = TimeSpan.FromMilliseconds(1);
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(30);
     private readonly Dictionary<LogicalUnit, VirtioScsiDisk> _published = [];
 

@@ -251,11 +251,15 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
         }
     }
 
-    // Why there is no point in waiting for a disk's answer any longer.
-    private string? FindObstacle() =>
-        _stop.IsCancellationRequested ? "the source is stopped"
-        : _device is { Removed.IsCancellationRequested: true } ? "the device is gone"
-        : Volatile.Read(ref _resetReason);
+    // Why there is no point in waiting for a disk's answer any longer. With one interrupt for all, the answer's interrupt comes here, and the
+    // reactor that is to take the answer sleeps until it is passed on.
+    private string? FindObstacle()
+    {
+        Wait(TimeSpan.Zero);
+        return _stop.IsCancellationRequested ? "the source is stopped"
+            : _device is { Removed.IsCancellationRequested: true } ? "the device is gone"
+            : Volatile.Read(ref _resetReason);
+    }
 
     private void BringUp(VirtioPciDevice virtio, CancellationToken cancellationToken)
     {

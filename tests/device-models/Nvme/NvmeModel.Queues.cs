@@ -92,11 +92,12 @@ public sealed unsafe partial class NvmeModel
             }
             else if (answers)
             {
+                // Before the completion, whose release makes it visible: the reader of the completion reads the time of its own command.
+                Counters.LastServiceTicks = Stopwatch.GetTimestamp() - seen;
                 Answer(queue, command, status, result, fault);
             }
         }
 
-        Counters.LastServiceTicks = Stopwatch.GetTimestamp() - seen;
         if (queue.Completion.NeedsInterrupt)
         {
             Interrupt(queue.Completion);

@@ -37,6 +37,6 @@ public sealed class NvmeModelCounters
     /// <summary>Commands that broke a rule of the specification that the model checks.</summary>
     public long Violations { get; set; }
 
-    /// <summary>Stopwatch ticks from seeing the last I/O command's doorbell to having written its completion.</summary>
+    /// <summary>Stopwatch ticks from seeing the last I/O command's doorbell to writing its completion.</summary>
     public long LastServiceTicks { get; set; }
 }
