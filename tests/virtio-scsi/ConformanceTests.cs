@@ -5,7 +5,7 @@ using Vhost.VfioUser;
 
 namespace Vhost.VirtioScsi.Tests;
 
-/// <summary>What every bdev has to hold, over split and packed rings, with and without indirect descriptors and interrupts.</summary>
+/// <summary>What every bdev has to hold, over split and packed rings.</summary>
 public abstract class ConformanceTests : BdevConformanceTests, IDisposable
 {
     private readonly List<IDisposable> _things = [];
@@ -46,14 +46,4 @@ public sealed class PackedTests : ConformanceTests
     protected override string BdevName => "Hba0t3";
 
     protected override VirtioScsiSettings Settings => new() { IsPacked = true };
-}
-
-public sealed class DirectDescriptorTests : ConformanceTests
-{
-    protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14 };
-}
-
-public sealed class PackedDirectDescriptorTests : ConformanceTests
-{
-    protected override VirtioScsiSettings Settings => new() { IsPacked = true, HasIndirect = false, MaxSegments = 14 };
 }
