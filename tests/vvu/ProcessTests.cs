@@ -15,8 +15,9 @@ public sealed class ProcessTests
     {
         await using var harness = new VvuHarness(layout, isProcess: true);
         var file = Path.Combine(Path.GetDirectoryName(harness.VfioUserSocket)!, "memory");
-        using (var process = Start(harness, layout, file))
+        using (var started = new Started(Start(harness, layout, file)))
         {
+            var process = started.Process;
             await harness.Transport.StartAsync(harness.Device, CancellationToken.None);
             Assert.Equal(16u << 20, Linux.FileStatus.Of(file).Size);
             using (var device = harness.Connect(isScsi: true))
@@ -34,8 +35,9 @@ public sealed class ProcessTests
             }
         }
 
-        using (var process = Start(harness, layout, file))
+        using (var started = new Started(Start(harness, layout, file)))
         {
+            var process = started.Process;
             await VvuHarness.WaitForAsync(() => harness.Transport.Status == "waiting for the other VM", "the transport to come back");
             using (var device = harness.Connect(isScsi: true))
             {
@@ -89,4 +91,21 @@ public sealed class ProcessTests
     {
         RedirectStandardError = true, RedirectStandardOutput = true,
     })!;
+
+    /// <summary>A process that does not outlive a failed test.</summary>
+    private sealed class Started(Process process) : IDisposable
+    {
+        public Process Process => process;
+
+        public void Dispose()
+        {
+            if (!process.HasExited)
+            {
+                process.Kill();
+                process.WaitForExit(5000);
+            }
+
+            process.Dispose();
+        }
+    }
 }
