@@ -7,6 +7,7 @@ namespace Vhost.Virtio.Tests;
 public sealed unsafe class LyingDeviceTests
 {
     private const ulong Base = 0x10_0000;
+    private const uint ReadableBytes = 8;
 
     [Theory]
     [InlineData(3U)] // never sent
@@ -49,6 +50,21 @@ public sealed unsafe class LyingDeviceTests
         }
 
         AssertBroken(queue, "wrote 9 bytes where there was room for 8");
+    }
+
+    [Fact]
+    public void A_device_that_counts_what_it_read_is_believed_only_where_that_is_known()
+    {
+        using var ram = new GuestRam((Base, 1 << 20));
+        var queue = Sent(ram, VirtqueueFormat.Split, allowsCountOfReadableBytes: true);
+        SplitUsed(queue, 0, 0, ReadableBytes + 8);
+        Assert.True(queue.Driver.TryGetUsed(out _, out var written));
+        Assert.Equal(ReadableBytes + 8, written);
+
+        using var other = new GuestRam((Base, 1 << 20));
+        queue = Sent(other, VirtqueueFormat.Split, allowsCountOfReadableBytes: true);
+        SplitUsed(queue, 0, 0, ReadableBytes + 9);
+        AssertBroken(queue, $"wrote {ReadableBytes + 9} bytes where there was room for {ReadableBytes + 8}");
     }
 
     [Fact]
@@ -143,12 +159,13 @@ public sealed unsafe class LyingDeviceTests
     }
 
     /// <summary>Two requests of two descriptors each: ids 0 and 2 (split), 0 and 1 (packed).</summary>
-    private static GuestQueue Sent(GuestRam ram, VirtqueueFormat format)
+    private static GuestQueue Sent(GuestRam ram, VirtqueueFormat format, bool allowsCountOfReadableBytes = false)
     {
         var queue = new GuestQueue(ram, format, 16, 0);
+        queue.Driver.AllowsCountOfReadableBytes = allowsCountOfReadableBytes;
         for (ulong i = 0; i < 2; i++)
         {
-            Assert.True(queue.Driver.TryAdd([new DriverSegment(Base, 8)], [new DriverSegment(Base + 8, 8)], 100 + i));
+            Assert.True(queue.Driver.TryAdd([new DriverSegment(Base, ReadableBytes)], [new DriverSegment(Base + 8, 8)], 100 + i));
         }
 
         queue.Driver.Publish();

@@ -78,6 +78,14 @@ public abstract unsafe class DriverVirtqueue
             writableBytes += segment.LengthBytes;
         }
 
+        if (AllowsCountOfReadableBytes)
+        {
+            foreach (var segment in readable)
+            {
+                writableBytes += segment.LengthBytes;
+            }
+        }
+
         var id = AddChain(readable, writable, needed, isIndirect);
         ref var chain = ref _chains[id];
         chain.Token = token;
@@ -88,6 +96,12 @@ public abstract unsafe class DriverVirtqueue
         return true;
     }
 
+    /// <summary>
+    /// Whether a device may count what it read as written. A used length is to tell only what was written, but QEMU's virtio-scsi adds the data of a write;
+    /// for such a device the length proves no more than that it is not above the whole of the request.
+    /// </summary>
+    public bool AllowsCountOfReadableBytes { get; set; }
+
     /// <summary>Shows the device what was added.</summary>
     /// <returns>Whether the device wants to be notified.</returns>
     public abstract bool Publish();
@@ -97,7 +111,7 @@ public abstract unsafe class DriverVirtqueue
 
     /// <summary>Takes a result.</summary>
     /// <param name="token">The request's token.</param>
-    /// <param name="writtenBytes">How much the device says that it wrote; never more than there was room for.</param>
+    /// <param name="writtenBytes">How much the device says that it wrote; never more than there was room for, or with <see cref="AllowsCountOfReadableBytes"/> than the request's length.</param>
     /// <returns>False if there is none, or if the queue is broken.</returns>
     public abstract bool TryGetUsed(out ulong token, out uint writtenBytes);
 

@@ -52,6 +52,9 @@ internal sealed unsafe class QueueMemory : IDisposable
         Layout = layout;
         RingIova = _ring.Iova;
         Ring = DriverVirtqueue.Create(format, size, features, new DriverVirtqueueMemory(layout, (byte*)_ring.Address, _ring.Iova));
+
+        // QEMU counts the data of a write too. The response is checked by what it holds.
+        Ring.AllowsCountOfReadableBytes = true;
     }
 
     public DriverVirtqueue Ring { get; }
