@@ -184,6 +184,8 @@ internal abstract partial class PciFunction : IPciDevice
             bar?.Dispose();
         }
 
+        DmaStatistics statistics = Dma.Statistics;
+        LogClosed(Logger, Address, statistics.BouncedTransfers, statistics.BouncedBytes);
         Close();
         _interrupts.ForEach(e => e.Dispose());
         _removed.Dispose();
@@ -338,6 +340,9 @@ internal abstract partial class PciFunction : IPciDevice
 
     [LoggerMessage(Level = LogLevel.Error, Message = "{Address}: the device is gone: {Reason}")]
     private static partial void LogRemoved(ILogger logger, string address, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Address}: released; {Transfers} transfers ({Bytes} bytes) of its DMA domain went through bounce buffers")]
+    private static partial void LogClosed(ILogger logger, string address, long transfers, long bytes);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Address}: the reset failed: {Reason}")]
     private static partial void LogResetFailed(ILogger logger, string address, string reason);
