@@ -76,16 +76,17 @@ internal sealed partial class NvmeController
         }
 
         _wake.Drain();
-        if (descriptor >= 0 && EventFd.DrainRaw(descriptor) != 0 && _forwarded is not null)
+        if (descriptor >= 0 && EventFd.DrainRaw(descriptor) != 0)
         {
-            // One line for all: silence it, wake every reactor, and let it come again when one of them sleeps.
+            // One line for all: silence it, wake every reactor, and let it come again when one of them sleeps. Also before there are I/O queues: a line
+            // that the kernel switched off at an interrupt stays off until it is switched on.
             if (_device!.IsLevelTriggered)
             {
                 _life?.MaskInterrupt();
                 _device.UnmaskInterrupt();
             }
 
-            foreach (var forwarded in _forwarded)
+            foreach (var forwarded in _forwarded ?? [])
             {
                 forwarded.Signal();
             }
