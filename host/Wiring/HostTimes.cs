@@ -15,6 +15,9 @@ public sealed record HostTimes
     /// <summary>Disposing a part.</summary>
     public TimeSpan Dispose { get; init; } = TimeSpan.FromMilliseconds(300);
 
+    /// <summary>Disposing a bdev source: a disk is told to shut down and answers when its cache is safe, an HBA is reset.</summary>
+    public TimeSpan SourceDispose { get; init; } = TimeSpan.FromSeconds(2);
+
     /// <summary>How long a cancelled call may take to return.</summary>
     public TimeSpan Grace { get; init; } = TimeSpan.FromMilliseconds(200);
 

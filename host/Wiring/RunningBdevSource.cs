@@ -79,5 +79,5 @@ internal sealed class RunningBdevSource
     }
 
     private Task DisposeSourceAsync() =>
-        BoundedCall.TryAsync(_logger, $"{Describe(Bound)}: dispose", _times.Dispose, _times.Grace, _ => _source.DisposeAsync());
+        BoundedCall.TryAsync(_logger, $"{Describe(Bound)}: dispose", _times.SourceDispose, _times.Grace, _ => _source.DisposeAsync());
 }
