@@ -1,3 +1,4 @@
+using Vhost.Linux;
 using Vhost.VhostUser;
 
 namespace Vhost.Testing.FrontEnd;
@@ -31,14 +32,12 @@ public sealed unsafe class GuestMemory : IDisposable
     /// <summary>Adds a region.</summary>
     /// <param name="lengthBytes">Its length.</param>
     /// <param name="hugePageSizeBytes">0, or the size of the huge pages to use.</param>
-    public GuestRegion Add(ulong lengthBytes, ulong hugePageSizeBytes = 0)
-    {
-        var number = (ulong)_regions.Count;
-        var guest = _regions.Count == 0 ? 0 : _regions[^1].Description.GuestAddress + _regions[^1].Description.LengthBytes + GuestGap;
-        var region = new GuestRegion(new RegionDescription(guest & ~(GuestGap - 1), lengthBytes, UserBase + (number * UserGap), 0), hugePageSizeBytes);
-        _regions.Add(region);
-        return region;
-    }
+    public GuestRegion Add(ulong lengthBytes, ulong hugePageSizeBytes = 0) => Keep(new GuestRegion(Describe(lengthBytes), hugePageSizeBytes));
+
+    /// <summary>Adds a region that is the beginning of a file, for example of another device's BAR.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="lengthBytes">Its length.</param>
+    public GuestRegion AddFile(string path, ulong lengthBytes) => Keep(new GuestRegion(Describe(lengthBytes), FileIo.Open(path, OpenMode.ReadWrite)));
 
     /// <summary>Takes memory out of a region.</summary>
     /// <param name="lengthBytes">How much.</param>
@@ -91,5 +90,18 @@ public sealed unsafe class GuestMemory : IDisposable
     {
         _regions.ForEach(region => region.Dispose());
         _regions.Clear();
+    }
+
+    private RegionDescription Describe(ulong lengthBytes)
+    {
+        var number = (ulong)_regions.Count;
+        var guest = _regions.Count == 0 ? 0 : _regions[^1].Description.GuestAddress + _regions[^1].Description.LengthBytes + GuestGap;
+        return new RegionDescription(guest & ~(GuestGap - 1), lengthBytes, UserBase + (number * UserGap), 0);
+    }
+
+    private GuestRegion Keep(GuestRegion region)
+    {
+        _regions.Add(region);
+        return region;
     }
 }

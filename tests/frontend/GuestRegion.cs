@@ -16,11 +16,18 @@ public sealed unsafe class GuestRegion : IDisposable
         _mapping = MemoryMapping.MapShared(File.Raw, 0, (nuint)description.LengthBytes, populate: true);
     }
 
+    internal GuestRegion(RegionDescription description, FileDescriptor file)
+    {
+        Description = description;
+        File = file;
+        _mapping = MemoryMapping.MapShared(file.Raw, 0, (nuint)description.LengthBytes);
+    }
+
     /// <summary>How it is announced.</summary>
     public RegionDescription Description { get; }
 
     /// <summary>The file behind it.</summary>
-    public MemoryFile File { get; }
+    public FileDescriptor File { get; }
 
     /// <summary>Address of its first byte in this process.</summary>
     public nint HostAddress => (nint)_mapping.Address;
