@@ -102,18 +102,16 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
         return scenario.Add(new ApplianceVm(guest, disks));
     }
 
-    /// <summary>Gives both controllers to a driver for user space.</summary>
+    /// <summary>Gives both controllers to a driver for user space, as a user would.</summary>
     public Task<string> BindAsync(string driver) => Guest.CheckAsync(
         $"""
         set -e
+        /app/vhostd/vhostd pci bind {Hba} {Nvme} --driver {driver}
         for device in {Hba} {Nvme}; do
-          cd /sys/bus/pci/devices/$device
-          echo {driver} > driver_override
-          [ ! -e driver ] || echo $device > driver/unbind
-          echo $device > /sys/bus/pci/drivers_probe
-          [ "$(basename "$(readlink driver)")" = {driver} ]
+          [ "$(basename "$(readlink /sys/bus/pci/devices/$device/driver)")" = {driver} ]
         done
-        """);
+        """,
+        StartTimeout);
 
     /// <summary>Starts vhostd with both controllers' disks behind one socket, and waits until it serves them all.</summary>
     public async Task StartVhostdAsync()
