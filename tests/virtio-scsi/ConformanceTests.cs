@@ -47,3 +47,14 @@ public sealed class PackedTests : ConformanceTests
 
     protected override VirtioScsiSettings Settings => new() { IsPacked = true };
 }
+
+/// <summary>A device without indirect descriptors: a command takes as many entries of the ring as it has pieces.</summary>
+public sealed class DirectTests : ConformanceTests
+{
+    protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14 };
+}
+
+public sealed class PackedDirectTests : ConformanceTests
+{
+    protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14, IsPacked = true };
+}
