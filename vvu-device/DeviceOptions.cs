@@ -7,4 +7,5 @@ namespace Vhost.VvuDevice;
 /// <param name="MemoryBytes">Its length.</param>
 /// <param name="Layout">Which device to be.</param>
 /// <param name="IsPublishedOnly">Whether to offer nothing that the published devices do not.</param>
-internal sealed record DeviceOptions(string VfioUserSocket, string VhostUserSocket, string? MemoryPath, ulong MemoryBytes, DeviceLayout Layout, bool IsPublishedOnly = false);
+/// <param name="HasInterruptLine">Whether it has an interrupt pin beside MSI-X.</param>
+internal sealed record DeviceOptions(string VfioUserSocket, string VhostUserSocket, string? MemoryPath, ulong MemoryBytes, DeviceLayout Layout, bool IsPublishedOnly = false, bool HasInterruptLine = true);

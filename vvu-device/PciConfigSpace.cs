@@ -24,7 +24,8 @@ internal sealed class PciConfigSpace
     private readonly int _msix;
     private byte _next;
 
-    public PciConfigSpace(DeviceLayout layout)
+    /// <summary>Makes the space of a layout, with interrupt pin A or with none.</summary>
+    public PciConfigSpace(DeviceLayout layout, bool hasInterruptLine)
     {
         Put16(0x00, 0x1af4);
         Put16(0x02, 0x1017); // transitional id, so that the device is recognised in a conventional slot
@@ -35,7 +36,7 @@ internal sealed class PciConfigSpace
         PutBar(0x10 + 16, DeviceLayout.VirtioBarBytes, is64Bit: true);
         Put16(0x2c, 0x1af4);
         Put16(0x2e, VirtioDeviceId);
-        _bytes[0x3d] = 1; // interrupt pin A
+        _bytes[0x3d] = (byte)(hasInterruptLine ? 1 : 0); // interrupt pin A, or none
         // I/O, memory, bus master, parity, SERR, interrupt disable; cache line size, latency timer, interrupt line.
         BinaryPrimitives.WriteUInt16LittleEndian(_writable.AsSpan(Command), 0x0547);
         _writable[0x0c] = _writable[0x0d] = _writable[0x3c] = 0xff;
@@ -74,6 +75,9 @@ internal sealed class PciConfigSpace
 
     /// <summary>Whether the driver uses MSI-X.</summary>
     public bool IsMsixEnabled => (_bytes[_msix + 3] & 0x80) != 0;
+
+    /// <summary>Whether there is an interrupt pin.</summary>
+    public bool HasLine => _bytes[0x3d] != 0;
 
     /// <summary>Whether the driver switched the interrupt line off.</summary>
     public bool IsLineDisabled => (BinaryPrimitives.ReadUInt16LittleEndian(_bytes.AsSpan(Command)) & InterruptDisable) != 0;

@@ -29,8 +29,9 @@ var layout = new Option<string>("--layout")
     Description = "Which published device to look like: 'capabilities' (2019) or 'fixed' (2018).", DefaultValueFactory = _ => DeviceLayout.Capabilities.Name,
 }.AcceptOnlyFromAmong(DeviceLayout.Capabilities.Name, DeviceLayout.Fixed.Name);
 var published = new Option<bool>("--published") { Description = "Offer only what the published devices do: no device configuration, so no vhost-blk." };
+var noInterruptLine = new Option<bool>("--no-interrupt-line") { Description = "No interrupt pin, MSI-X only: for a driver on uio in QEMU, which stops mapping the memory at the first interrupt of a line." };
 
-var root = new RootCommand("A virtio-vhost-user (vvu) PCI device for stock QEMU: lets vhostd in one VM serve another VM.") { vfioUser, vhostUser, memory, memorySize, layout, published };
+var root = new RootCommand("A virtio-vhost-user (vvu) PCI device for stock QEMU: lets vhostd in one VM serve another VM.") { vfioUser, vhostUser, memory, memorySize, layout, published, noInterruptLine };
 root.Validators.Add(result =>
 {
     if (result.GetResult(memory) is null != result.GetResult(memorySize) is null)
@@ -43,7 +44,8 @@ root.SetAction(parsed =>
     var options = new DeviceOptions(
         parsed.GetRequiredValue(vfioUser), parsed.GetRequiredValue(vhostUser), parsed.GetValue(memory)?.FullName, parsed.GetValue(memorySize),
         parsed.GetValue(layout) == DeviceLayout.Fixed.Name ? DeviceLayout.Fixed : DeviceLayout.Capabilities,
-        parsed.GetValue(published));
+        parsed.GetValue(published),
+        !parsed.GetValue(noInterruptLine));
     using var stop = new ManualResetEventSlim();
     using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
     using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);

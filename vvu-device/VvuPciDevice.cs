@@ -35,7 +35,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
     {
         _layout = options.Layout;
         _report = report;
-        _config = new PciConfigSpace(_layout);
+        _config = new PciConfigSpace(_layout, options.HasInterruptLine);
         _registers = new VirtioRegisters(_layout.VectorCount, !options.IsPublishedOnly);
         _vectorTable = new byte[_layout.VectorBarBytes];
         if (_layout.HasCapabilities)
@@ -65,7 +65,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
     /// <inheritdoc/>
     public VfioUserIrq GetIrq(int index) => index switch
     {
-        VfioUserIrqs.Intx => new(1, VfioUserIrqFlags.EventFd | VfioUserIrqFlags.Maskable | VfioUserIrqFlags.AutoMasked),
+        VfioUserIrqs.Intx when _config.HasLine => new(1, VfioUserIrqFlags.EventFd | VfioUserIrqFlags.Maskable | VfioUserIrqFlags.AutoMasked),
         VfioUserIrqs.Msix => new((uint)_layout.VectorCount, VfioUserIrqFlags.EventFd | VfioUserIrqFlags.NoResize),
         _ => default,
     };
@@ -377,6 +377,11 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
     {
         bool isPending = _isr != 0 && !_config.IsMsixEnabled;
         _config.IsLinePending = isPending;
+        if (!_config.HasLine)
+        {
+            return;
+        }
+
         _session?.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isPending && !_config.IsLineDisabled);
     }
 

@@ -29,6 +29,17 @@ public sealed class ConfigSpaceTests
         Assert.Equal(Convert.ToHexString(expected), Convert.ToHexString(actual));
     }
 
+    [Fact]
+    public void Without_an_interrupt_line_there_is_neither_a_pin_nor_an_interrupt_but_all_vectors()
+    {
+        using var device = new ServedDevice("capabilities", hasInterruptLine: false);
+        byte[] pin = [0xff];
+        device.Client.ReadRegion(VfioUserRegions.Config, 0x3d, pin);
+        Assert.Equal(0, pin[0]);
+        Assert.Equal(0u, device.Client.GetIrq(VfioUserIrqs.Intx).Count);
+        Assert.Equal(1027u, device.Client.GetIrq(VfioUserIrqs.Msix).Count);
+    }
+
     [Theory]
     [InlineData("fixed", 0x1000, 0x4000, 3)]
     [InlineData("capabilities", 0x8000, 0x4000, 1027)]
@@ -116,11 +127,11 @@ public sealed class ConfigSpaceTests
         private readonly VvuPciDevice _device;
         private readonly VfioUserServer _server;
 
-        public ServedDevice(string layout)
+        public ServedDevice(string layout, bool hasInterruptLine = true)
         {
             var options = new DeviceOptions(
                 Path.Combine(_directory.FullName, "a"), Path.Combine(_directory.FullName, "b"), $"/proc/self/fd/{Memory.Regions[0].File.Raw}", 16 << 20,
-                layout == "fixed" ? DeviceLayout.Fixed : DeviceLayout.Capabilities);
+                layout == "fixed" ? DeviceLayout.Fixed : DeviceLayout.Capabilities, HasInterruptLine: hasInterruptLine);
             _device = new VvuPciDevice(options, _ => { });
             _server = new VfioUserServer(options.VfioUserSocket, _device);
             Client = VfioUserClient.Connect(options.VfioUserSocket);
