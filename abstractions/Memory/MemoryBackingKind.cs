@@ -11,4 +11,7 @@ public enum MemoryBackingKind
 
     /// <summary>A BAR of another PCI device (the vvu device): the physical address is the BAR's.</summary>
     DeviceBar,
+
+    /// <summary>Memory that devices must not reach, because what they read or write there may be wrong: their data is copied.</summary>
+    Unreachable,
 }

@@ -38,10 +38,11 @@ internal sealed class VvuServer : IDisposable
     /// <param name="context">What the host gave the transport.</param>
     /// <param name="served">The device type's device.</param>
     /// <param name="device">The vvu device; the caller's.</param>
+    /// <param name="allowsDma">Whether the bdevs' devices may reach the Compute VM's memory.</param>
     /// <param name="wake">Signalled when the server is to look around.</param>
     /// <param name="stopping">Ends the serving.</param>
     /// <param name="cut">Gives up requests that are under way.</param>
-    public VvuServer(TransportContext context, IVirtioDevice served, VvuDevice device, EventFd wake, CancellationToken stopping, CancellationToken cut)
+    public VvuServer(TransportContext context, IVirtioDevice served, VvuDevice device, bool allowsDma, EventFd wake, CancellationToken stopping, CancellationToken cut)
     {
         _context = context;
         _served = served;
@@ -49,7 +50,7 @@ internal sealed class VvuServer : IDisposable
         _wake = wake;
         _stopping = stopping;
         _cut = cut;
-        _link = new VvuLink(device);
+        _link = new VvuLink(device, allowsDma);
         _epoll.Add(wake.Raw, EpollEvents.In, 0);
         for (var vector = 0; vector < Math.Min(device.Vectors.Count, 2); vector++)
         {

@@ -108,6 +108,13 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         }
     }
 
+    /// <summary>
+    /// Only vvu-device forwards everything, and in a VM its BAR is no RAM to the machine's emulated devices: QEMU lets them work on copies, and virtio-scsi's copy
+    /// is written back over what the disk was read into. Over a vfio-user socket there is no such machine between.
+    /// </summary>
+    private bool AllowsDma(VvuDevice device) =>
+        options.DirectDma ?? (!device.HasFullForwarding || options.Address.Contains('/', StringComparison.Ordinal));
+
     private VvuDevice Open()
     {
         var pci = opener.Open(options.Address, context.Logger);
@@ -133,7 +140,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         {
             using (device)
             {
-                using var server = new VvuServer(context, _served!, device, _wake, _stopping.Token, _cut.Token);
+                using var server = new VvuServer(context, _served!, device, AllowsDma(device), _wake, _stopping.Token, _cut.Token);
                 _server = server;
                 server.Run();
             }

@@ -132,7 +132,9 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
             _guestRegions.Add(key, added);
             try
             {
-                added.Attachment = Attach(region);
+                added.Attachment = region.Backing.Kind == MemoryBackingKind.Unreachable
+                    ? throw new PciException("its transport forbids devices to reach this memory")
+                    : Attach(region);
                 _table.Add(added.Attachment.Ranges);
             }
             catch (Exception e) when (e is IOException)
