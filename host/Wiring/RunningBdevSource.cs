@@ -24,6 +24,9 @@ internal sealed class RunningBdevSource
 
     internal BoundBdevSource Bound { get; }
 
+    /// <summary>Names the source for people.</summary>
+    internal string Describe() => Describe(Bound);
+
     private static string Describe(BoundBdevSource bound) => $"bdev source '{bound.Name}' ({bound.TypeName})";
 
     /// <summary>Creates and starts a source; undoes it where it fails.</summary>

@@ -19,6 +19,7 @@ public sealed class VhostHost : IAsyncDisposable
     private readonly HostTimes _times;
     private readonly SemaphoreSlim _turn = new(1);
     private readonly List<RunningBdevSource> _sources = [];
+    private readonly System.Collections.Concurrent.ConcurrentDictionary<RunningBdevSource, Task> _stopping = new();
     private readonly List<RunningController> _controllers = [];
     private readonly Lock _listLock = new();
     private IReadOnlyList<Reactor> _reactors = [];
@@ -110,6 +111,11 @@ public sealed class VhostHost : IAsyncDisposable
             var work = StopPartsAsync();
             if (!ReferenceEquals(await Task.WhenAny(work, Task.Delay(_times.Stop)).ConfigureAwait(false), work))
             {
+                foreach (var source in _stopping.Where(entry => !entry.Value.IsCompleted).Select(entry => entry.Key))
+                {
+                    _logger.LogError("{Source}: dispose has not ended, or what builds on it has not, and it is left behind", source.Describe());
+                }
+
                 _logger.LogError("the stop was cut short after {Seconds:0.0} s; the parts named above hang", _times.Stop.TotalSeconds);
             }
 
@@ -416,13 +422,19 @@ public sealed class VhostHost : IAsyncDisposable
             parts.Bdevs.DrainLimit = _times.Dispose;
         }
 
-        // Transports with their devices all at a time, then the sources, those that build on others first.
+        // Transports with their devices all at a time, then the sources, each as soon as those that build on it have stopped: what hangs
+        // holds up what is below it, and nothing else.
         await Task.WhenAll(controllers.Select(controller => controller.StopAsync())).ConfigureAwait(false);
         foreach (var level in SourceOrder.GetLevels([.. sources.Select(source => source.Bound)]).Reverse())
         {
-            await Task.WhenAll(sources.Where(source => level.Contains(source.Bound)).Select(source => source.StopAsync())).ConfigureAwait(false);
+            foreach (var source in sources.Where(source => level.Contains(source.Bound)))
+            {
+                var above = Task.WhenAll(_stopping.Where(entry => SourceOrder.BuildsOn(entry.Key.Bound, source.Bound)).Select(entry => entry.Value));
+                _stopping.TryAdd(source, StopAfterAsync(above, source));
+            }
         }
 
+        await Task.WhenAll(_stopping.Values).ConfigureAwait(false);
         var stopped = await Task.WhenAll(_reactors.Select(reactor => reactor.StopAsync(_times.Dispose))).ConfigureAwait(false);
         for (var i = 0; i < stopped.Length; i++)
         {
@@ -431,6 +443,12 @@ public sealed class VhostHost : IAsyncDisposable
                 _logger.LogError("reactor {Reactor} does not return from {Culprit} and is left behind", _reactors[i].Id, _reactors[i].Describe());
             }
         }
+    }
+
+    private static async Task StopAfterAsync(Task above, RunningBdevSource source)
+    {
+        await above.ConfigureAwait(false);
+        await source.StopAsync().ConfigureAwait(false);
     }
 
     private HostParts GetParts() =>
