@@ -19,13 +19,14 @@ internal sealed class Client : IDisposable
 
     public Socket Socket { get; }
 
-    public async Task SendAsync(string text)
+    public Task SendAsync(string text) => SendAsync(Encoding.UTF8.GetBytes(text));
+
+    public async Task SendAsync(ReadOnlyMemory<byte> bytes)
     {
         using var limit = new CancellationTokenSource(Limit);
-        var bytes = Encoding.UTF8.GetBytes(text);
         for (var sent = 0; sent < bytes.Length;)
         {
-            sent += await Socket.SendAsync(bytes.AsMemory(sent), limit.Token);
+            sent += await Socket.SendAsync(bytes[sent..], limit.Token);
         }
     }
 
