@@ -24,6 +24,7 @@ internal sealed class BdevPort : IBdevPort
     private readonly List<IBdevObserver> _observers = [];
     private readonly List<PortChannel> _channels = [];
     private readonly OperationStatistics[] _formerOperations = new OperationStatistics[7];
+    private readonly Dictionary<string, BdevStatistics> _formerByUser = new(StringComparer.Ordinal);
     private volatile BdevAttachment? _attachment;
     private Task _notifications = Task.CompletedTask;
     private ulong _formerFailed;
@@ -54,7 +55,13 @@ internal sealed class BdevPort : IBdevPort
     };
 
     /// <inheritdoc/>
-    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions)
+    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => OpenChannel(reactor, completions, null);
+
+    /// <summary>Opens a channel whose counts belong to a user as well.</summary>
+    /// <param name="reactor">The reactor that owns the channel.</param>
+    /// <param name="completions">Takes the completions.</param>
+    /// <param name="user">The controller that uses it, or null.</param>
+    internal IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions, string? user)
     {
         ArgumentNullException.ThrowIfNull(reactor);
         ArgumentNullException.ThrowIfNull(completions);
@@ -63,7 +70,7 @@ internal sealed class BdevPort : IBdevPort
             throw new InvalidOperationException($"bdev {Name}: a channel is opened on the thread of its reactor");
         }
 
-        var channel = new PortChannel(this, reactor, completions);
+        var channel = new PortChannel(this, reactor, completions) { User = user };
         lock (_lock)
         {
             _channels.Add(channel);
@@ -169,6 +176,10 @@ internal sealed class BdevPort : IBdevPort
             _formerFailed += channel.Counters.Failed;
             _formerEmulated += channel.Counters.Emulated;
             _formerStray += channel.Counters.Stray;
+            if (channel.User is { } user)
+            {
+                _formerByUser[user] = Sum([channel], _formerByUser.GetValueOrDefault(user, BdevStatistics.None)) with { Outstanding = 0 };
+            }
         }
     }
 
@@ -176,18 +187,27 @@ internal sealed class BdevPort : IBdevPort
     {
         lock (_lock)
         {
-            var operations = (OperationStatistics[])_formerOperations.Clone();
-            var (failed, emulated, stray, outstanding) = (_formerFailed, _formerEmulated, _formerStray, 0);
-            foreach (var channel in _channels)
-            {
-                Add(operations, ref channel.Counters);
-                failed += Volatile.Read(ref channel.Counters.Failed);
-                emulated += Volatile.Read(ref channel.Counters.Emulated);
-                stray += Volatile.Read(ref channel.Counters.Stray);
-                outstanding += Volatile.Read(ref channel.Counters.Outstanding);
-            }
+            return Sum(_channels, new BdevStatistics(_formerOperations, _formerFailed, _formerEmulated, _formerStray, 0));
+        }
+    }
 
-            return new BdevStatistics(operations, failed, emulated, stray, outstanding);
+    /// <summary>What one user did here.</summary>
+    /// <param name="user">The controller.</param>
+    internal BdevStatistics GetStatistics(string user)
+    {
+        lock (_lock)
+        {
+            return Sum(_channels.Where(channel => channel.User == user), _formerByUser.GetValueOrDefault(user, BdevStatistics.None));
+        }
+    }
+
+    /// <summary>A user is gone: one that comes later under its name begins at zero.</summary>
+    /// <param name="user">The controller.</param>
+    internal void ForgetUser(string user)
+    {
+        lock (_lock)
+        {
+            _formerByUser.Remove(user);
         }
     }
 
@@ -202,6 +222,22 @@ internal sealed class BdevPort : IBdevPort
 
     private static async Task<bool> IsDoneWithinAsync(Task task, TimeSpan limit) =>
         ReferenceEquals(await Task.WhenAny(task, Task.Delay(limit)).ConfigureAwait(false), task);
+
+    private static BdevStatistics Sum(IEnumerable<PortChannel> channels, BdevStatistics former)
+    {
+        OperationStatistics[] operations = [.. former.Operations];
+        var (failed, emulated, stray, outstanding) = (former.Failed, former.Emulated, former.StrayCompletions, 0);
+        foreach (var channel in channels)
+        {
+            Add(operations, ref channel.Counters);
+            failed += Volatile.Read(ref channel.Counters.Failed);
+            emulated += Volatile.Read(ref channel.Counters.Emulated);
+            stray += Volatile.Read(ref channel.Counters.Stray);
+            outstanding += Volatile.Read(ref channel.Counters.Outstanding);
+        }
+
+        return new BdevStatistics(operations, failed, emulated, stray, outstanding);
+    }
 
     private static void Add(OperationStatistics[] sums, ref ChannelCounters counters)
     {

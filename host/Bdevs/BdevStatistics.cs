@@ -14,7 +14,20 @@ public readonly record struct OperationStatistics(ulong Count, ulong Bytes, ulon
 /// <param name="Emulated">Requests that the host did by other operations.</param>
 /// <param name="StrayCompletions">Completions that came late or twice and were dropped.</param>
 /// <param name="Outstanding">Requests under way.</param>
-public sealed record BdevStatistics(IReadOnlyList<OperationStatistics> Operations, ulong Failed, ulong Emulated, ulong StrayCompletions, int Outstanding);
+public sealed record BdevStatistics(IReadOnlyList<OperationStatistics> Operations, ulong Failed, ulong Emulated, ulong StrayCompletions, int Outstanding)
+{
+    /// <summary>Nothing was done.</summary>
+    public static BdevStatistics None { get; } = new(new OperationStatistics[7], 0, 0, 0, 0);
+
+    /// <summary>Two of them together.</summary>
+    /// <param name="other">The other.</param>
+    internal BdevStatistics Plus(BdevStatistics other) => new(
+        [.. Operations.Zip(other.Operations, (left, right) => new OperationStatistics(left.Count + right.Count, left.Bytes + right.Bytes, left.LatencyTicks + right.LatencyTicks))],
+        Failed + other.Failed,
+        Emulated + other.Emulated,
+        StrayCompletions + other.StrayCompletions,
+        Outstanding + other.Outstanding);
+}
 
 /// <summary>Counters of a channel: written by its reactor alone, with plain stores; read untorn by others.</summary>
 internal struct ChannelCounters

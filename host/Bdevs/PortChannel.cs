@@ -41,6 +41,9 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
 
     internal IReactor Reactor { get; }
 
+    /// <summary>The controller that the counts belong to as well, or null.</summary>
+    internal string? User { get; init; }
+
     /// <summary>Whether the user or the bdev is on the stack, so that neither may be called into.</summary>
     internal bool IsBusy => _depth > 0;
 

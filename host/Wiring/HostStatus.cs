@@ -80,4 +80,7 @@ public sealed record ControllerStatus(
 {
     /// <summary>The CPUs whose reactors its queues may run on; empty for all.</summary>
     public IReadOnlyList<int> CpuIndexes { get; init; } = [];
+
+    /// <summary>What it did with its bdevs, all together.</summary>
+    public BdevStatistics Statistics { get; init; } = BdevStatistics.None;
 }

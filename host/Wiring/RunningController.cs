@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Bdevs;
 using Vhost.Host.Manifest;
 
 namespace Vhost.Host.Wiring;
@@ -48,7 +49,7 @@ internal sealed class RunningController
                     {
                         Name = bound.Name,
                         Reactors = reactors,
-                        GetBdev = parts.Bdevs.GetPort,
+                        GetBdev = name => new UserPort(parts.Bdevs.GetPort(name), bound.Name),
                         Logger = parts.Loggers.CreateLogger($"vhostd.controller.{bound.Name}"),
                     };
                     running._device = bound.Factory.Create(context, bound.Options) ?? throw new InvalidOperationException("its factory returned nothing");

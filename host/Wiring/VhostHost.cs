@@ -279,6 +279,11 @@ public sealed class VhostHost : IAsyncDisposable
             }
 
             await running.StopAsync().ConfigureAwait(false);
+            foreach (var port in _parts?.Bdevs.GetPorts() ?? [])
+            {
+                port.ForgetUser(name);
+            }
+
             return true;
         }
         finally
@@ -299,7 +304,7 @@ public sealed class VhostHost : IAsyncDisposable
         await _turn.WaitAsync().ConfigureAwait(false);
         try
         {
-            await GetController(changed.Name).AddTargetAsync(changed, targetNumber, parts.Bdevs.GetPort(bdevName)).ConfigureAwait(false);
+            await GetController(changed.Name).AddTargetAsync(changed, targetNumber, new UserPort(parts.Bdevs.GetPort(bdevName), changed.Name)).ConfigureAwait(false);
         }
         finally
         {
@@ -337,9 +342,12 @@ public sealed class VhostHost : IAsyncDisposable
                 [.. _reactors.Select(reactor => new ReactorStatus(reactor.Id, reactor.CpuIndex, reactor.Health, reactor.GetStatistics()))],
                 [.. _sources.Select(source => new BdevSourceStatus(source.Bound.Name, source.Bound.TypeName, source.Bound.Declaration.PublishedNames))],
                 bdevs is null ? [] : [.. bdevs.GetPorts().Select(port => new BdevStatus(port.Name, port.State, bdevs.FindSourceOf(port.Name), port.Info, port.GetStatistics()) { Details = GetDetails(port) })],
-                [.. _controllers.Select(controller => controller.GetStatus())]);
+                [.. _controllers.Select(controller => controller.GetStatus() with { Statistics = GetStatistics(bdevs, controller.Bound.Name) })]);
         }
     }
+
+    private static BdevStatistics GetStatistics(BdevRegistry? bdevs, string user) =>
+        bdevs is null ? BdevStatistics.None : bdevs.GetPorts().Aggregate(BdevStatistics.None, (sum, port) => sum.Plus(port.GetStatistics(user)));
 
     private static IReadOnlyDictionary<string, string> GetDetails(BdevPort port)
     {
