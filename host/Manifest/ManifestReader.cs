@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
@@ -31,7 +32,7 @@ public sealed partial class ManifestReader
     {
         try
         {
-            ManifestTree tree = ManifestParser.Parse(File.ReadAllBytes(request.FileName));
+            ManifestTree tree = ManifestParser.Parse(request.Content is { } content ? Encoding.UTF8.GetBytes(content.ToJsonString()) : File.ReadAllBytes(request.FileName));
             var overrides = new ManifestOverrides(tree);
             overrides.ApplyEnvironment(request.Environment);
             foreach (string assignment in request.Assignments)

@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Text.Json.Nodes;
 using Vhost.Host.Loading;
 
 namespace Vhost.Host.Manifest;
@@ -7,6 +8,9 @@ namespace Vhost.Host.Manifest;
 /// <param name="FileName">The file.</param>
 public sealed record ManifestRequest(string FileName)
 {
+    /// <summary>The manifest itself where it is no file's; the file name is then only what messages call it.</summary>
+    public JsonObject? Content { get; init; }
+
     /// <summary>Overrides of the command line, <c>path=value</c> each, in order.</summary>
     public IReadOnlyList<string> Assignments { get; init; } = [];
 
