@@ -32,13 +32,23 @@ internal static class RpcCommand
     internal static Command Create()
     {
         var surface = new RpcSurface(null);
-        Argument<string?> method = new("METHOD") { Description = "The method; \"vhostd rpc --page\" describes all.", Arity = ArgumentArity.ZeroOrOne };
+        Argument<string?> method = new("METHOD") { Description = "The method; \"vhostd rpc --page\" describes all.", Arity = ArgumentArity.ZeroOrOne, HelpName = "METHOD" };
         method.CompletionSources.Add(_ => surface.Names.Order(StringComparer.Ordinal).Select(name => new System.CommandLine.Completions.CompletionItem(name)));
-        Argument<string[]> arguments = new("KEY=VALUE") { Description = "Its parameters.", Arity = ArgumentArity.ZeroOrMore };
+        Argument<string[]> arguments = new("KEY=VALUE") { Description = "Its parameters.", Arity = ArgumentArity.ZeroOrMore, HelpName = "KEY=VALUE" };
+        arguments.CompletionSources.Add(context =>
+            context.ParseResult.GetValue(method) is { } name && surface.Find(name) is { } called
+                ? called.Parameters.Select(parameter => new System.CommandLine.Completions.CompletionItem($"{parameter.Name}="))
+                : []);
         Option<string> socket = Socket();
         Option<double> timeout = Timeout();
         Option<bool> page = new("--page") { Description = "Print the reference of all methods (Markdown) instead." };
-        var command = new Command("rpc", "Call a method of a running vhostd and print its result as JSON. Exit code 1 if it fails, 2 if the call is wrong in itself.")
+        var command = new ExampleCommand(
+            "rpc",
+            "Call a method of a running vhostd and print its result as JSON. Exit code 1 if it fails, 2 if the call is wrong in itself.",
+            "vhostd rpc rpc_get_methods",
+            "vhostd rpc bdev_malloc_create name=Malloc0 num_blocks=131072 block_size=512",
+            "vhostd rpc -s /run/vhostd/rpc.sock vhost_scsi_controller_add_target ctrlr=vhost.0 scsi_target_num=-1 bdev_name=Malloc0",
+            "vhostd rpc --page                        the reference of all methods")
         {
             method, arguments, socket, timeout, page,
         };

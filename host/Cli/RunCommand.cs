@@ -12,37 +12,31 @@ internal static class RunCommand
     internal static Command Create(Func<BoundManifest, ILoggerFactory, Action, IManifestServer> createServer)
     {
         Argument<string> manifest = CommonOptions.Manifest();
-        Option<string[]> assignments = CommonOptions.Assignments();
-        Option<string[]> plugins = CommonOptions.Plugins();
         Option<string?> rpcSocket = new("--rpc-socket")
         {
             Description = "Serve SPDK-compatible JSON-RPC on this unix socket; the same as --set rpc.socket=PATH. SPDK's own place is /var/tmp/spdk.sock.",
             HelpName = "PATH",
         };
-        Option<LogLevel> logLevel = CommonOptions.LogLevel();
-        Option<LogFormat> logFormat = CommonOptions.LogFormat();
-        var command = new Command("run", "Serve a manifest until SIGTERM or Ctrl-C, which stop within 5 seconds; a second one stops at once.")
+        var serve = new ServeOptions(createServer);
+        var command = new ExampleCommand(
+            "run",
+            "Serve a manifest until SIGTERM or Ctrl-C, which stop within 5 seconds; a second one stops at once.",
+            "vhostd run /etc/vhostd/vhostd.json",
+            "vhostd run disks.json --rpc-socket /var/tmp/spdk.sock --log-format json",
+            "vhostd run disks.json --set reactors.cpumask=0x3")
         {
-            manifest, assignments, plugins, rpcSocket, logLevel, logFormat,
+            manifest, rpcSocket,
         };
-        command.SetAction(async (parsed, cancellationToken) =>
+        foreach (Option option in serve.All)
         {
-            string file = parsed.GetRequiredValue(manifest);
-            var output = new Output(parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error);
-            ManifestResult result = ManifestReader.Read(new ManifestRequest(file)
-            {
-                Assignments = [.. parsed.GetValue(assignments) ?? [], .. parsed.GetValue(rpcSocket) is { } path ? [$"rpc.socket={path}"] : Array.Empty<string>()],
-                PluginDirectories = parsed.GetValue(plugins) ?? [],
-            });
-            output.Report(file, result);
-            if (result.Manifest is not { } bound)
-            {
-                return ExitCode.Usage;
-            }
+            command.Options.Add(option);
+        }
 
-            var service = new VhostdService((loggers, requestStop) => createServer(bound, loggers, requestStop), output, parsed.GetValue(logLevel), parsed.GetValue(logFormat));
-            return await service.RunAsync(bound.Controllers.Count == 1 ? "1 controller" : $"{bound.Controllers.Count} controllers", cancellationToken).ConfigureAwait(false);
-        });
+        command.SetAction((parsed, cancellationToken) => serve.ServeAsync(
+            parsed,
+            new ManifestRequest(parsed.GetRequiredValue(manifest)),
+            parsed.GetValue(rpcSocket) is { } path ? [$"rpc.socket={path}"] : [],
+            cancellationToken));
         return command;
     }
 }

@@ -13,7 +13,11 @@ internal static class StatusCommand
         Option<string> socket = RpcCommand.Socket();
         Option<double> timeout = RpcCommand.Timeout();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("status", "Show what a running vhostd serves: transports, controllers, bdevs, and how they are.") { socket, timeout, json };
+        var command = new ExampleCommand(
+            "status",
+            "Show what a running vhostd serves: transports, controllers, bdevs, and how they are.",
+            "vhostd status",
+            "vhostd status --json | jq '.bdevs[] | {name, state, outstanding}'") { socket, timeout, json };
         command.SetAction((parsed, cancellationToken) =>
         {
             var output = new Output(parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error);
@@ -62,6 +66,11 @@ internal static class StatusCommand
         foreach (JsonNode bdev in bdevs.Where(bdev => bdev["size_bytes"] is not null && !used.Contains(bdev["name"]!.GetValue<string>())))
         {
             yield return $"├─ no controller: {Describe(bdev["name"]!.GetValue<string>(), bdev)}";
+        }
+
+        foreach (JsonNode problem in Items(status["health"]?["problems"]))
+        {
+            yield return $"├─ PROBLEM: {problem}";
         }
 
         yield return $"└─ {Items(status["controllers"]).Length} controllers, {bdevs.Count(bdev => bdev["state"]!.GetValue<string>() == "present")} bdevs";

@@ -14,7 +14,11 @@ internal static class ValidateCommand
         Option<string[]> assignments = CommonOptions.Assignments();
         Option<string[]> plugins = CommonOptions.Plugins();
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("validate", "Check a manifest as run does, and start nothing. All faults are reported at once; exit code 2 if there are any.")
+        var command = new ExampleCommand(
+            "validate",
+            "Check a manifest as run does, and start nothing. All faults are reported at once; exit code 2 if there are any.",
+            "vhostd validate disks.json",
+            "vhostd validate disks.json --json")
         {
             manifest, assignments, plugins, json,
         };

@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Microsoft.Extensions.Logging;
+using Vhost.Host.Manifest;
 using Vhost.Host.Wiring;
 using Vhost.Pci;
 
@@ -15,6 +17,8 @@ public static class VhostdCommand
           vhostd run /etc/vhostd/vhostd.json                          serve until SIGTERM or Ctrl-C
           vhostd run disks.json --set bdevs.Malloc0.sizeMiB=128       override a value
           VHOSTD_reactors__mode=poll vhostd run disks.json            the same by the environment
+          vhostd -S /var/tmp -m 0x3                                   start as SPDK's vhost: empty, filled by RPC
+          vhostd -S 0000:00:07.0 -T vvu -m 0x3                        the same behind a vvu device
           vhostd validate disks.json                                  every mistake at once, nothing is started
           vhostd schema > vhostd.schema.json                          for editors
           vhostd plugins list                                         what is there, and what is wrong with it
@@ -22,8 +26,12 @@ public static class VhostdCommand
           vhostd run disks.json --rpc-socket /var/tmp/spdk.sock       with SPDK-compatible JSON-RPC
           vhostd rpc bdev_get_bdevs name=Malloc0                      call a method; vhostd rpc --page describes them
           vhostd status                                               what a running vhostd serves, as a tree
+          vhostd health                                               whether it serves as it should
+          vhostd top                                                  rates, latencies, CPU, live
+          vhostd bench vhost.0 --queue-depth 32                       load a controller that has no front-end
           vhostd pci list                                             storage controllers, and which are safe to take
           vhostd pci bind 0000:00:06.0                                take one; vhostd pci unbind gives it back
+          source <(vhostd completion bash)                            let the shell complete command lines
 
         Exit codes: 0 success, 1 something failed, 2 the command line or the manifest is wrong.
         """;
@@ -33,21 +41,43 @@ public static class VhostdCommand
     /// <returns>The exit code.</returns>
     public static async Task<int> InvokeAsync(string[] args)
     {
+        (RootCommand root, SpdkStart start) = Create();
+        ParseResult parsed = root.Parse(args);
+        // Signals are the business of what serves: it stops in order. The other commands end at once.
+        var configuration = new InvocationConfiguration { ProcessTerminationTimeout = null };
+        if (parsed.Errors.Count == 0 && parsed.CommandResult.Command != root && start.FindMisplaced(parsed) is { } option)
+        {
+            configuration.Error.WriteLine($"error: {option} before \"{parsed.CommandResult.Command.Name}\" is for a start without a manifest; give it after the command, or leave the command out");
+            return ExitCode.Usage;
+        }
+
+        int code = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
+        return parsed.Errors.Count > 0 ? ExitCode.Usage : code;
+    }
+
+    /// <summary>Makes the table of commands.</summary>
+    internal static (RootCommand Root, SpdkStart Start) Create()
+    {
+        static IManifestServer CreateServer(BoundManifest manifest, ILoggerFactory loggers, Action requestStop) => new ManifestServer(manifest, loggers, requestStop);
+
         var root = new RootCommand(Description)
         {
-            RunCommand.Create(static (manifest, loggers, requestStop) => new ManifestServer(manifest, loggers, requestStop)),
+            RunCommand.Create(CreateServer),
             ValidateCommand.Create(),
             SchemaCommand.Create(),
             PluginsCommand.Create(),
             RpcCommand.Create(),
             StatusCommand.Create(),
+            HealthCommand.Create(),
+            TopCommand.Create(),
+            BenchCommand.Create(),
             PciCommand.Create(new PciInventory()),
+            CompletionCommand.Create(),
             VersionCommand.Create(),
         };
-        ParseResult parsed = root.Parse(args);
-        // Signals are the run command's business: it stops in order. The other commands end at once.
-        var configuration = new InvocationConfiguration { ProcessTerminationTimeout = null };
-        int code = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
-        return parsed.Errors.Count > 0 ? ExitCode.Usage : code;
+        var start = new SpdkStart(new ServeOptions(CreateServer));
+        start.AddTo(root);
+        ExampleCommand.ShowIn(root);
+        return (root, start);
     }
 }

@@ -1,8 +1,7 @@
 using System.Globalization;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Vhost.Host.Cli;
-using Vhost.Host.Wiring;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Rpc;
 
@@ -53,9 +52,9 @@ internal sealed partial class RpcSurface
             "vhostd_get_status",
             [],
             [],
-            "object: state, reactors, bdevs, controllers",
-            "Tells what runs, and how it is. SPDK has no such method.",
-            _ => Done(GetStatus())),
+            "object: state, time_seconds, health, reactors, bdevs, controllers; counters only grow",
+            "Tells what runs, how it is, and what it has done. SPDK has no such method.",
+            _ => Done(StatusReport.Make(Host.GetStatus()))),
     ];
 
     private static JsonObject GetVersion()
@@ -85,53 +84,5 @@ internal sealed partial class RpcSurface
 
         _context!.Stop(signal);
         return Done(true);
-    }
-
-    private JsonObject GetStatus()
-    {
-        var status = Host.GetStatus();
-        return new JsonObject
-        {
-            ["state"] = JsonNamingPolicy.CamelCase.ConvertName(status.State.ToString()),
-            ["reactors"] = new JsonArray([.. status.Reactors.Select(reactor => new JsonObject
-            {
-                ["id"] = reactor.Id,
-                ["cpu"] = reactor.CpuIndex,
-                ["health"] = JsonNamingPolicy.CamelCase.ConvertName(reactor.Health.State.ToString()),
-            })]),
-            ["controllers"] = new JsonArray([.. status.Controllers.Select(controller => new JsonObject
-            {
-                ["name"] = controller.Name,
-                ["type"] = controller.TypeName,
-                ["transport"] = new JsonObject
-                {
-                    ["name"] = controller.TransportName,
-                    ["type"] = controller.TransportTypeName,
-                    ["endpoint"] = controller.Endpoint,
-                    ["state"] = controller.TransportState,
-                },
-                ["bdevs"] = new JsonArray([.. controller.Bdevs.Select(reference => new JsonObject { ["place"] = reference.OptionPath, ["bdev"] = reference.BdevName })]),
-            })]),
-            ["bdevs"] = new JsonArray([.. status.Bdevs.Select(bdev => ToStatus(bdev, status))]),
-        };
-    }
-
-    private static JsonObject ToStatus(BdevStatus bdev, HostStatus status)
-    {
-        var read = bdev.Statistics.Operations[(int)Abstractions.BlockOperation.Read];
-        var write = bdev.Statistics.Operations[(int)Abstractions.BlockOperation.Write];
-        return new JsonObject
-        {
-            ["name"] = bdev.Name,
-            ["type"] = status.BdevSources.FirstOrDefault(source => source.Name == bdev.SourceName)?.TypeName,
-            ["source"] = bdev.SourceName,
-            ["state"] = JsonNamingPolicy.CamelCase.ConvertName(bdev.State.ToString()),
-            ["size_bytes"] = bdev.Info is { } info ? info.BlockCount * info.BlockSizeBytes : null,
-            ["product_name"] = bdev.Info?.ProductName,
-            ["reads"] = read.Count,
-            ["writes"] = write.Count,
-            ["failed"] = bdev.Statistics.Failed,
-            ["outstanding"] = bdev.Statistics.Outstanding,
-        };
     }
 }

@@ -19,8 +19,9 @@ internal static class Rooms
             "lib/virtio-pci" => ["abstractions", "lib/virtio", "lib/pci"],
             "lib/vhost-user" => ["abstractions", "lib/virtio", "lib/linux"],
             "lib/scsi" => ["abstractions"],
-            // The host's project lists shared assemblies in its deps.json and builds the plugins; what its assembly refers to is another test.
-            "host" => ["abstractions", "lib/linux", "lib/pci", "lib/vfio-user", .. Plugins],
+            // The host's project lists shared assemblies in its deps.json, builds the plugins, and brings the load generator that it starts as a program;
+            // what its assembly refers to is another test.
+            "host" => ["abstractions", "lib/linux", "lib/pci", "lib/vfio-user", "bench", .. Plugins],
             "vvu-device" => ["lib/linux", "lib/vfio-user", "lib/virtio", "lib/vhost-user"],
             _ when room.StartsWith("plugins/", StringComparison.Ordinal) => AllowedToPlugin(room["plugins/".Length..]),
             _ when room.Split('/')[0] is "tests" or "bench" or "samples" => null,

@@ -1,0 +1,127 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json.Nodes;
+
+namespace Vhost.Host.Cli;
+
+/// <summary><c>vhostd top</c>: rates, latencies, queue depth and CPU of a running vhostd, again and again.</summary>
+internal static class TopCommand
+{
+    private const string ClearScreen = "\e[H\e[2J";
+
+    /// <summary>Makes the command.</summary>
+    internal static Command Create()
+    {
+        Option<string> socket = RpcCommand.Socket();
+        Option<double> timeout = RpcCommand.Timeout();
+        Option<bool> json = CommonOptions.Json();
+        Option<double> interval = new("--interval", "-i") { Description = "Seconds between two views.", HelpName = "SECONDS", DefaultValueFactory = _ => 1 };
+        Option<int> count = new("--count", "-n") { Description = "Views to show; 0 for no end.", HelpName = "N", DefaultValueFactory = _ => 0 };
+        var command = new ExampleCommand(
+            "top",
+            "Show what a running vhostd does, again and again: IOPS, bandwidth, latency, queue depth and CPU of each controller, bdev and reactor. Without a terminal the views follow each other as text; with --json each is one line.",
+            "vhostd top",
+            "vhostd top -n 1 -i 5",
+            "vhostd top --json -n 60 > load.jsonl")
+        {
+            socket, interval, count, timeout, json,
+        };
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            TextWriter writer = parsed.InvocationConfiguration.Output;
+            var output = new Output(writer, parsed.InvocationConfiguration.Error);
+            TimeSpan pause = TimeSpan.FromSeconds(Math.Clamp(parsed.GetValue(interval), 0.05, 86400));
+            bool clears = !parsed.GetValue(json) && ReferenceEquals(writer, Console.Out) && !Console.IsOutputRedirected;
+            JsonNode? before = null;
+            for (int shown = 0; ;)
+            {
+                JsonNode? now = null;
+                int code = await RpcCommand.CallAsync(output, parsed.GetRequiredValue(socket), "vhostd_get_status", [], parsed.GetValue(timeout), status => now = status, cancellationToken)
+                    .ConfigureAwait(false);
+                if (code != ExitCode.Success || now is null)
+                {
+                    return code;
+                }
+
+                if (before is not null)
+                {
+                    JsonObject rates = Rates.Between(before, now);
+                    writer.Write(parsed.GetValue(json) ? rates.ToJsonString() + "\n" : (clears ? ClearScreen : "") + Draw(rates) + "\n");
+                    writer.Flush();
+                    if (++shown == parsed.GetValue(count))
+                    {
+                        return ExitCode.Success;
+                    }
+                }
+
+                before = now;
+                await Task.Delay(pause, cancellationToken).ConfigureAwait(false);
+            }
+        });
+        return command;
+    }
+
+    /// <summary>Draws one view.</summary>
+    /// <param name="rates">The rates.</param>
+    internal static string Draw(JsonNode rates)
+    {
+        var text = new System.Text.StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"vhostd {rates["state"]}{(rates["healthy"]?.GetValue<bool>() == false ? ", NOT HEALTHY: see vhostd health" : "")}, over {Number(rates, "interval_seconds"):0.0} s\n\n");
+        AppendTable(text, [["REACTOR", "CPU", "BUSY %", "SLEEP %", "WAKE-UPS/s", "HEALTH"], .. Items(rates, "reactors").Select(row => (string[])
+        [
+            $"{row["id"]}", $"{row["cpu"]}", Format(Number(row, "busy_percent")), Format(Number(row, "sleep_percent")), Format(Number(row, "wakeups_per_second")), $"{row["health"]}",
+        ])]);
+        foreach (string key in (string[])["controllers", "bdevs"])
+        {
+            text.Append('\n');
+            AppendTable(
+                text,
+                [
+                    [key == "bdevs" ? "BDEV" : "CONTROLLER", "READ/s", "WRITE/s", "MB/s READ", "MB/s WRITE", "READ us", "WRITE us", .. PercentileHeads, "QD", "~CPU %", "FAILED/s"],
+                    .. Items(rates, key).Select(row => (string[])
+                    [
+                        $"{row["name"]}",
+                        Format(Number(row, "reads_per_second")),
+                        Format(Number(row, "writes_per_second")),
+                        Format(Number(row, "read_bytes_per_second") / 1e6),
+                        Format(Number(row, "written_bytes_per_second") / 1e6),
+                        FormatOptional(row, "read_mean_us"),
+                        FormatOptional(row, "write_mean_us"),
+                        .. Percentiles.Select(percentile => FormatOptional(row, percentile)),
+                        Format(Number(row, "queue_depth")),
+                        Format(Number(row, "cpu_percent_estimate")),
+                        Format(Number(row, "failed_per_second")),
+                    ]),
+                ]);
+        }
+
+        return text.ToString();
+    }
+
+    private static readonly string[] Percentiles = ["p50_us", "p99_us", "p999_us"];
+
+    private static readonly string[] PercentileHeads = ["p50 us", "p99 us", "p99.9 us"];
+
+    private static void AppendTable(System.Text.StringBuilder text, string[][] rows)
+    {
+        int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
+        foreach (string[] row in rows)
+        {
+            text.Append(string.Join("  ", row.Select((cell, column) => column == 0 ? cell.PadRight(widths[0]) : cell.PadLeft(widths[column]))).TrimEnd()).Append('\n');
+        }
+    }
+
+    private static string Format(double value) => value switch
+    {
+        >= 1e6 => (value / 1e6).ToString("0.00M", CultureInfo.InvariantCulture),
+        >= 1e4 => (value / 1e3).ToString("0.0k", CultureInfo.InvariantCulture),
+        >= 100 or 0 => value.ToString("0", CultureInfo.InvariantCulture),
+        _ => value.ToString("0.0", CultureInfo.InvariantCulture),
+    };
+
+    private static string FormatOptional(JsonNode row, string key) => row[key] is null ? "-" : Format(Number(row, key));
+
+    private static IEnumerable<JsonNode> Items(JsonNode rates, string key) => rates[key]!.AsArray().OfType<JsonNode>();
+
+    private static double Number(JsonNode node, string key) => node[key] is JsonValue value ? value.GetValue<double>() : 0;
+}
