@@ -17,19 +17,13 @@ public enum BdevPortState
 }
 
 /// <summary>A named place for a bdev.</summary>
-internal sealed class BdevPort : IBdevPort
+internal sealed partial class BdevPort : IBdevPort
 {
     private readonly Lock _lock = new();
     private readonly ILogger _logger;
     private readonly List<IBdevObserver> _observers = [];
-    private readonly List<PortChannel> _channels = [];
-    private readonly OperationStatistics[] _formerOperations = new OperationStatistics[7];
-    private readonly Dictionary<string, BdevStatistics> _formerByUser = new(StringComparer.Ordinal);
     private volatile BdevAttachment? _attachment;
     private Task _notifications = Task.CompletedTask;
-    private ulong _formerFailed;
-    private ulong _formerEmulated;
-    private ulong _formerStray;
     private int _userFaults;
 
     internal BdevPort(string name, ILogger logger)
@@ -54,14 +48,17 @@ internal sealed class BdevPort : IBdevPort
         _ => BdevPortState.Quarantined,
     };
 
+    /// <summary>All channels.</summary>
+    internal ChannelGroup Channels { get; } = new();
+
     /// <inheritdoc/>
     public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => OpenChannel(reactor, completions, null);
 
-    /// <summary>Opens a channel whose counts belong to a user as well.</summary>
-    /// <param name="reactor">The reactor that owns the channel.</param>
+    /// <summary>Opens a channel that is counted for its user as well.</summary>
+    /// <param name="reactor">The reactor.</param>
     /// <param name="completions">Takes the completions.</param>
-    /// <param name="user">The controller that uses it, or null.</param>
-    internal IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions, string? user)
+    /// <param name="owner">The user, or null.</param>
+    internal IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions, ChannelGroup? owner)
     {
         ArgumentNullException.ThrowIfNull(reactor);
         ArgumentNullException.ThrowIfNull(completions);
@@ -70,12 +67,9 @@ internal sealed class BdevPort : IBdevPort
             throw new InvalidOperationException($"bdev {Name}: a channel is opened on the thread of its reactor");
         }
 
-        var channel = new PortChannel(this, reactor, completions) { User = user };
-        lock (_lock)
-        {
-            _channels.Add(channel);
-        }
-
+        var channel = new PortChannel(this, reactor, completions, owner);
+        Channels.Add(channel);
+        owner?.Add(channel);
         return channel;
     }
 
@@ -162,54 +156,7 @@ internal sealed class BdevPort : IBdevPort
         }
     }
 
-    /// <summary>A channel was closed: its counts are kept.</summary>
-    internal void Forget(PortChannel channel)
-    {
-        lock (_lock)
-        {
-            if (!_channels.Remove(channel))
-            {
-                return;
-            }
-
-            Add(_formerOperations, ref channel.Counters);
-            _formerFailed += channel.Counters.Failed;
-            _formerEmulated += channel.Counters.Emulated;
-            _formerStray += channel.Counters.Stray;
-            if (channel.User is { } user)
-            {
-                _formerByUser[user] = Sum([channel], _formerByUser.GetValueOrDefault(user, BdevStatistics.None)) with { Outstanding = 0 };
-            }
-        }
-    }
-
-    internal BdevStatistics GetStatistics()
-    {
-        lock (_lock)
-        {
-            return Sum(_channels, new BdevStatistics(_formerOperations, _formerFailed, _formerEmulated, _formerStray, 0));
-        }
-    }
-
-    /// <summary>What one user did here.</summary>
-    /// <param name="user">The controller.</param>
-    internal BdevStatistics GetStatistics(string user)
-    {
-        lock (_lock)
-        {
-            return Sum(_channels.Where(channel => channel.User == user), _formerByUser.GetValueOrDefault(user, BdevStatistics.None));
-        }
-    }
-
-    /// <summary>A user is gone: one that comes later under its name begins at zero.</summary>
-    /// <param name="user">The controller.</param>
-    internal void ForgetUser(string user)
-    {
-        lock (_lock)
-        {
-            _formerByUser.Remove(user);
-        }
-    }
+    internal BdevStatistics GetStatistics() => Channels.GetStatistics();
 
     /// <summary>Completes when the observers were told of everything until now.</summary>
     internal Task WhenNotifiedAsync()
@@ -222,34 +169,6 @@ internal sealed class BdevPort : IBdevPort
 
     private static async Task<bool> IsDoneWithinAsync(Task task, TimeSpan limit) =>
         ReferenceEquals(await Task.WhenAny(task, Task.Delay(limit)).ConfigureAwait(false), task);
-
-    private static BdevStatistics Sum(IEnumerable<PortChannel> channels, BdevStatistics former)
-    {
-        OperationStatistics[] operations = [.. former.Operations];
-        var (failed, emulated, stray, outstanding) = (former.Failed, former.Emulated, former.StrayCompletions, 0);
-        foreach (var channel in channels)
-        {
-            Add(operations, ref channel.Counters);
-            failed += Volatile.Read(ref channel.Counters.Failed);
-            emulated += Volatile.Read(ref channel.Counters.Emulated);
-            stray += Volatile.Read(ref channel.Counters.Stray);
-            outstanding += Volatile.Read(ref channel.Counters.Outstanding);
-        }
-
-        return new BdevStatistics(operations, failed, emulated, stray, outstanding);
-    }
-
-    private static void Add(OperationStatistics[] sums, ref ChannelCounters counters)
-    {
-        for (var i = 0; i < sums.Length; i++)
-        {
-            ref var operation = ref counters.Operations[i];
-            sums[i] = new OperationStatistics(
-                sums[i].Count + Volatile.Read(ref operation.Count),
-                sums[i].Bytes + Volatile.Read(ref operation.Bytes),
-                sums[i].LatencyTicks + Volatile.Read(ref operation.LatencyTicks));
-        }
-    }
 
     /// <summary>Tells the observers, one change after the other, off the caller's thread: an observer that hangs holds up this port's observers only.</summary>
     private void Notify(BdevChange change)

@@ -76,7 +76,7 @@ internal sealed unsafe partial class ChannelBinding
         request->Status = status;
         if (status == BlockStatus.Success)
         {
-            Count(request, _channel.Reactor.Timestamp);
+            Count(request, _channel.Now);
         }
 
         Leave(operation);
@@ -417,7 +417,7 @@ internal sealed unsafe partial class ChannelBinding
             request.Pointer->HostState = RequestState.Idle;
         }
 
-        Submit(batch);
+        Submit(batch, _channel.Now);
     }
 
     private void OnAwaitedDone()

@@ -68,10 +68,11 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
     }
 
     /// <summary>Checks a batch and passes on what is right: one call for the whole batch when all of it is.</summary>
-    internal void Submit(ReadOnlySpan<BlockRequestPointer> requests)
+    /// <param name="requests">The batch.</param>
+    /// <param name="now">Since when their time counts.</param>
+    internal void Submit(ReadOnlySpan<BlockRequestPointer> requests, long now)
     {
         var limits = Attachment.Limits;
-        var now = _channel.Reactor.Timestamp;
         var first = 0;
         for (var i = 0; i < requests.Length; i++)
         {
@@ -109,7 +110,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
             return;
         }
 
-        var now = _channel.Reactor.Timestamp;
+        var now = _channel.Now;
         for (var i = 0; i < requests.Length; i++)
         {
             var request = requests[i].Pointer;
@@ -250,14 +251,27 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         ref var counters = ref _channel.Counters;
         if (request->Status != BlockStatus.Success)
         {
-            counters.Failed++;
+            counters.CountFailure(request->Status);
             return;
         }
 
         ref var operation = ref counters.Operations[(int)request->Operation & 7];
         operation.Count++;
         operation.Bytes += request->BlockCount << Attachment.Limits.BlockShift;
-        operation.LatencyTicks += (ulong)now - request->HostScratch[1];
+        // Clocks of two kinds meet where counting was just switched on: never less than nothing.
+        var latency = (ulong)Math.Max(0, now - (long)request->HostScratch[1]);
+        operation.LatencyTicks += latency;
+        if (latency > operation.MaxTicks)
+        {
+            operation.MaxTicks = latency;
+        }
+
+        if (latency < operation.MinTicks)
+        {
+            operation.MinTicks = latency;
+        }
+
+        _channel.Record(request->Operation, latency);
     }
 
     private void Pass(ReadOnlySpan<BlockRequestPointer> requests)

@@ -7,12 +7,13 @@ namespace Vhost.Host.Bdevs;
 /// A user's channel of a port, on one reactor. It stays while bdevs come and go; the channel into the bdev that is there now is a
 /// <see cref="ChannelBinding"/>. Reactor thread only, but for the counters.
 /// </summary>
-internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
+internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
 {
     // A bdev that completes at once and a user that submits at every completion could keep a reactor for ever; the rest waits a turn.
     private const int MaxRoundsPerSubmit = 4;
 
     private readonly BdevPort _port;
+    private readonly ChannelGroup? _owner;
     private readonly IBdevCompletions _completions;
     private ChannelBinding? _binding;
     private BlockRequestPointer[] _queue = new BlockRequestPointer[64];
@@ -28,11 +29,13 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
     /// <summary>Read by other threads; written here and by the binding.</summary>
     internal ChannelCounters Counters;
 
-    internal PortChannel(BdevPort port, IReactor reactor, IBdevCompletions completions)
+    internal PortChannel(BdevPort port, IReactor reactor, IBdevCompletions completions, ChannelGroup? owner)
     {
         _port = port;
+        _owner = owner;
         Reactor = reactor;
         _completions = completions;
+        Counters.ResetExtremes();
         Rebind();
     }
 
@@ -40,9 +43,6 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
     public string Name => $"bdev {_port.Name}";
 
     internal IReactor Reactor { get; }
-
-    /// <summary>The controller that the counts belong to as well, or null.</summary>
-    internal string? User { get; init; }
 
     /// <summary>Whether the user or the bdev is on the stack, so that neither may be called into.</summary>
     internal bool IsBusy => _depth > 0;
@@ -83,7 +83,7 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
         switch (request.Pointer->HostState)
         {
             case RequestState.Waiting:
-                if (!RemoveQueued(request) && _binding?.RemoveHeld(request) != true)
+                if (!RemoveQueued(request) && !RemoveThrottled(request) && _binding?.RemoveHeld(request) != true)
                 {
                     return;
                 }
@@ -110,9 +110,11 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
         _isDisposed = true;
         _queueCount = 0;
         _finishedCount = 0;
+        EndThrottle();
         _binding?.CloseNow();
         _binding = null;
-        _port.Forget(this);
+        _port.Channels.Remove(this);
+        _owner?.Remove(this);
     }
 
     /// <inheritdoc/>
@@ -163,7 +165,7 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
         request->HostState = RequestState.Idle;
         if (status != BlockStatus.Success)
         {
-            Counters.Failed++;
+            Counters.CountFailure(status);
         }
 
         if (_finishedCount == _finished.Length)
@@ -235,12 +237,12 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
 
     private void SubmitNow(ReadOnlySpan<BlockRequestPointer> requests)
     {
-        var binding = _binding;
-        if (binding is null || !ReferenceEquals(binding.Attachment, _port.Attachment))
+        if (!ReferenceEquals(_port.Settings, _settings) || !ReferenceEquals(_port.Channels.Histogram, _meter?.Settings) || !ReferenceEquals(_owner?.Histogram, _ownerHistogram))
         {
-            binding = Rebind();
+            FollowSettings();
         }
 
+        var binding = GetBinding();
         if (binding is null)
         {
             foreach (var request in requests)
@@ -248,12 +250,22 @@ internal sealed unsafe class PortChannel : IBdevChannel, IDeferredWork
                 Finish(request.Pointer, BlockStatus.NoDevice);
             }
         }
+        else if (_throttle is { } throttle)
+        {
+            SubmitThrottled(binding, throttle, requests);
+        }
         else
         {
-            binding.Submit(requests);
+            binding.Submit(requests, Now);
         }
 
         DeliverFinished();
+    }
+
+    private ChannelBinding? GetBinding()
+    {
+        var binding = _binding;
+        return binding is not null && ReferenceEquals(binding.Attachment, _port.Attachment) ? binding : Rebind();
     }
 
     private void SubmitQueued()

@@ -59,6 +59,12 @@ public sealed record BdevStatus(string Name, BdevPortState State, string? Source
 {
     /// <summary>What its plugin says beyond the contract, by name; empty if nothing.</summary>
     public IReadOnlyDictionary<string, string> Details { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Its limits.</summary>
+    public QosLimits Qos { get; init; } = QosLimits.None;
+
+    /// <summary>Its latencies by bucket, or null while they are not counted.</summary>
+    public LatencyHistogram? Latencies { get; init; }
 }
 
 /// <summary>A controller.</summary>
@@ -83,4 +89,7 @@ public sealed record ControllerStatus(
 
     /// <summary>What it did with its bdevs, all together.</summary>
     public BdevStatistics Statistics { get; init; } = BdevStatistics.None;
+
+    /// <summary>Its latencies by bucket, or null while they are not counted.</summary>
+    public LatencyHistogram? Latencies { get; init; }
 }

@@ -26,6 +26,9 @@ internal sealed class RunningController
 
     internal BoundTransport BoundTransport { get; }
 
+    /// <summary>What the controller does with bdevs, counted.</summary>
+    internal ChannelGroup Channels { get; } = new();
+
     private string DeviceText => $"controller '{Bound.Name}' ({Bound.TypeName})";
 
     private string TransportText => $"transport '{BoundTransport.Name}' ({BoundTransport.TypeName}, {BoundTransport.Endpoint})";
@@ -49,7 +52,7 @@ internal sealed class RunningController
                     {
                         Name = bound.Name,
                         Reactors = reactors,
-                        GetBdev = name => new UserPort(parts.Bdevs.GetPort(name), bound.Name),
+                        GetBdev = name => new OwnedPort(parts.Bdevs.GetPort(name), running.Channels),
                         Logger = parts.Loggers.CreateLogger($"vhostd.controller.{bound.Name}"),
                     };
                     running._device = bound.Factory.Create(context, bound.Options) ?? throw new InvalidOperationException("its factory returned nothing");
@@ -101,7 +104,7 @@ internal sealed class RunningController
     /// <param name="targetNumber">The target.</param>
     /// <param name="bdev">Its bdev.</param>
     /// <exception cref="InvalidOperationException">The device has no targets that change, or refuses; the message says why.</exception>
-    internal async Task AddTargetAsync(BoundController changed, int targetNumber, IBdevPort bdev)
+    internal async Task AddTargetAsync(BoundController changed, int targetNumber, BdevPort bdev)
     {
         var device = GetTargetDevice();
         try
@@ -112,7 +115,7 @@ internal sealed class RunningController
                 _times.Grace,
                 _ =>
                 {
-                    device.AddTarget(targetNumber, bdev);
+                    device.AddTarget(targetNumber, new OwnedPort(bdev, Channels));
                     return ValueTask.CompletedTask;
                 }).ConfigureAwait(false);
         }
@@ -161,6 +164,8 @@ internal sealed class RunningController
         return new ControllerStatus(Bound.Name, Bound.TypeName, BoundTransport.Name, BoundTransport.TypeName, BoundTransport.Endpoint, state, Bound.BdevReferences)
         {
             CpuIndexes = Bound.CpuIndexes,
+            Statistics = Channels.GetStatistics(),
+            Latencies = Channels.GetHistogram(),
         };
     }
 

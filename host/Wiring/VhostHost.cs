@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
-using Vhost.Abstractions;
 using Vhost.Host.Bdevs;
 using Vhost.Host.Manifest;
 using Vhost.Host.Reactors;
@@ -12,7 +11,7 @@ namespace Vhost.Host.Wiring;
 /// The running graph: reactors, bdev sources, controllers. A start adds the parts one by one with the same methods that change it live.
 /// Control threads only; changes take turns.
 /// </summary>
-public sealed class VhostHost : IAsyncDisposable
+public sealed partial class VhostHost : IAsyncDisposable
 {
     private readonly ILoggerFactory _loggers;
     private readonly ILogger _logger;
@@ -279,11 +278,6 @@ public sealed class VhostHost : IAsyncDisposable
             }
 
             await running.StopAsync().ConfigureAwait(false);
-            foreach (var port in _parts?.Bdevs.GetPorts() ?? [])
-            {
-                port.ForgetUser(name);
-            }
-
             return true;
         }
         finally
@@ -304,7 +298,7 @@ public sealed class VhostHost : IAsyncDisposable
         await _turn.WaitAsync().ConfigureAwait(false);
         try
         {
-            await GetController(changed.Name).AddTargetAsync(changed, targetNumber, new UserPort(parts.Bdevs.GetPort(bdevName), changed.Name)).ConfigureAwait(false);
+            await GetController(changed.Name).AddTargetAsync(changed, targetNumber, parts.Bdevs.GetPort(bdevName)).ConfigureAwait(false);
         }
         finally
         {
@@ -328,36 +322,6 @@ public sealed class VhostHost : IAsyncDisposable
         finally
         {
             _turn.Release();
-        }
-    }
-
-    /// <summary>A snapshot of the graph. Any thread.</summary>
-    public HostStatus GetStatus()
-    {
-        lock (_listLock)
-        {
-            var bdevs = _parts?.Bdevs;
-            return new HostStatus(
-                _state,
-                [.. _reactors.Select(reactor => new ReactorStatus(reactor.Id, reactor.CpuIndex, reactor.Health, reactor.GetStatistics()))],
-                [.. _sources.Select(source => new BdevSourceStatus(source.Bound.Name, source.Bound.TypeName, source.Bound.Declaration.PublishedNames))],
-                bdevs is null ? [] : [.. bdevs.GetPorts().Select(port => new BdevStatus(port.Name, port.State, bdevs.FindSourceOf(port.Name), port.Info, port.GetStatistics()) { Details = GetDetails(port) })],
-                [.. _controllers.Select(controller => controller.GetStatus() with { Statistics = GetStatistics(bdevs, controller.Bound.Name) })]);
-        }
-    }
-
-    private static BdevStatistics GetStatistics(BdevRegistry? bdevs, string user) =>
-        bdevs is null ? BdevStatistics.None : bdevs.GetPorts().Aggregate(BdevStatistics.None, (sum, port) => sum.Plus(port.GetStatistics(user)));
-
-    private static IReadOnlyDictionary<string, string> GetDetails(BdevPort port)
-    {
-        try
-        {
-            return (port.Attachment?.Bdev as IDetailSource)?.GetDetails() ?? new Dictionary<string, string>();
-        }
-        catch (Exception exception)
-        {
-            return new Dictionary<string, string> { ["details_unavailable"] = exception.Message };
         }
     }
 

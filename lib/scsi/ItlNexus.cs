@@ -1,4 +1,5 @@
 using System.Numerics;
+using Vhost.Abstractions;
 
 namespace Vhost.Scsi;
 
@@ -11,11 +12,12 @@ public sealed class ItlNexus
     // Unit attentions and conflicts in one word, so that the data path looks at one. Any thread changes it, atomically.
     private int _gate;
 
-    internal ItlNexus(ScsiTarget target, ushort lun, LogicalUnit unit, ILogicalUnitListener? listener)
+    internal ItlNexus(ScsiTarget target, ushort lun, LogicalUnit unit, IBdevPort port, ILogicalUnitListener? listener)
     {
         Target = target;
         Lun = lun;
         Unit = unit;
+        Port = port;
         Listener = listener;
     }
 
@@ -27,6 +29,9 @@ public sealed class ItlNexus
 
     /// <summary>The logical unit.</summary>
     public LogicalUnit Unit { get; }
+
+    /// <summary>The bdev as this target was given it: what the target does is counted for its own controller.</summary>
+    public IBdevPort Port { get; }
 
     internal ILogicalUnitListener? Listener { get; }
 

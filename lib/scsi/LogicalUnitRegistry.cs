@@ -34,7 +34,7 @@ public sealed class LogicalUnitRegistry
                 throw new ArgumentException($"bdev {port.Name} has two identities: '{unit.IdentitySalt}' elsewhere and '{target.IdentitySalt}' at {target.PortName}", nameof(target));
             }
 
-            var nexus = new ItlNexus(target, lun, unit, listener);
+            var nexus = new ItlNexus(target, lun, unit, port, listener);
             nexus.Establish(UnitAttentions.PowerOn);
             unit.Attach(nexus);
             return nexus;

@@ -21,7 +21,7 @@ internal sealed unsafe class TargetChannel(RequestQueueHandler handler, ItlNexus
     {
         _batch = new BlockRequestPointer[queue.SlotCount];
         _spare = new BlockRequestPointer[queue.SlotCount];
-        _channel = nexus.Unit.Port.OpenChannel(queue.Reactor, this);
+        _channel = nexus.Port.OpenChannel(queue.Reactor, this);
     }
 
     /// <summary>Adds a request to the batch.</summary>
