@@ -1,12 +1,18 @@
-using System.Runtime.InteropServices;
 using Vhost.Abstractions;
+using Vhost.Linux;
 
 namespace Vhost.Testing;
 
-/// <summary>A guest's memory: regions of zeroed native memory, and an allocator that hands out guest addresses in the first one.</summary>
+/// <summary>
+/// A guest's memory: regions of zeroed memory, and an allocator that hands out guest addresses in the first one. A page that nobody may touch lies before and
+/// behind each region: whoever leaves a region ends the process.
+/// </summary>
 public sealed unsafe class GuestRam : IDisposable
 {
+    private const int GuardBytes = 4096;
+
     private readonly List<MemoryRegion> _regions = [];
+    private readonly List<MemoryMapping> _mappings = [];
     private ulong _next;
 
     /// <param name="regions">Guest address and length of each region.</param>
@@ -14,9 +20,10 @@ public sealed unsafe class GuestRam : IDisposable
     {
         foreach (var (address, length) in regions)
         {
-            var memory = (nint)NativeMemory.AlignedAlloc((nuint)length, 4096);
-            NativeMemory.Clear((void*)memory, (nuint)length);
-            _regions.Add(new MemoryRegion(address, memory, length, IsWritable: true, new MemoryBacking(MemoryBackingKind.Ram, 4096)));
+            var mapping = MemoryMapping.Reserve((nuint)length + (2 * GuardBytes));
+            _mappings.Add(mapping);
+            mapping.Protect(GuardBytes, (nuint)length, MemoryProtection.ReadWrite);
+            _regions.Add(new MemoryRegion(address, (nint)mapping.Address + GuardBytes, length, IsWritable: true, new MemoryBacking(MemoryBackingKind.Ram, 4096)));
         }
 
         _next = regions[0].GuestAddress;
@@ -58,11 +65,8 @@ public sealed unsafe class GuestRam : IDisposable
 
     public void Dispose()
     {
-        foreach (var region in _regions)
-        {
-            NativeMemory.AlignedFree((void*)region.HostAddress);
-        }
-
+        _mappings.ForEach(mapping => mapping.Dispose());
+        _mappings.Clear();
         _regions.Clear();
     }
 }
