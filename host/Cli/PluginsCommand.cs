@@ -116,6 +116,7 @@ internal static class PluginsCommand
         output.Line($"file      {plugin.File}");
         output.Line($"version   {plugin.Version}");
         output.Line($"contract  {plugin.ContractMajor}.{plugin.ContractMinor}");
+        output.Line($"sha256    {PluginDigest.Of(Path.GetDirectoryName(plugin.File)!)}");
         foreach (PluginPart part in plugin.Parts)
         {
             output.Line("");
@@ -162,6 +163,7 @@ internal static class PluginsCommand
         ["file"] = plugin.File,
         ["version"] = plugin.Version,
         ["contract"] = $"{plugin.ContractMajor}.{plugin.ContractMinor}",
+        ["sha256"] = PluginDigest.Of(Path.GetDirectoryName(plugin.File)!),
         ["types"] = new JsonArray([.. plugin.Parts.Select(part => new JsonObject
         {
             ["kind"] = JsonNamingPolicy.CamelCase.ConvertName(part.Kind.ToString()),

@@ -11,18 +11,20 @@ public sealed class PluginCatalogBuilder
     private readonly List<PluginProblem> _problems = [];
     private readonly PluginTrust _trust;
 
-    private PluginCatalogBuilder(bool strictTrust) => _trust = new PluginTrust(_problems, strictTrust);
+    private PluginCatalogBuilder(PluginPolicy policy) => _trust = new PluginTrust(_problems, policy);
 
     /// <summary>Loads every plugin of some directories.</summary>
     /// <param name="directories">Directories of plugins, absolute or relative to the current directory.</param>
-    /// <param name="strictTrust">Whether a plugin that other users may change is refused instead of warned about.</param>
-    public static PluginCatalog Load(IEnumerable<string> directories, bool strictTrust = false) =>
-        new PluginCatalogBuilder(strictTrust).Build(directories.Select(Path.GetFullPath));
+    /// <param name="policy">Which may be loaded, or null for all.</param>
+    public static PluginCatalog Load(IEnumerable<string> directories, PluginPolicy? policy = null) =>
+        new PluginCatalogBuilder(policy ?? PluginPolicy.Default).Build(directories.Select(Path.GetFullPath));
 
     private PluginCatalog Build(IEnumerable<string> roots)
     {
         var loaded = new List<LoadedPlugin>();
-        foreach (PluginLocation location in PluginLocator.Find(roots, _problems))
+        PluginLocation[] locations = [.. PluginLocator.Find(roots, _problems)];
+        _trust.CheckMissing([.. locations.Select(location => location.Id)]);
+        foreach (PluginLocation location in locations)
         {
             try
             {
@@ -47,7 +49,7 @@ public sealed class PluginCatalogBuilder
     private LoadedPlugin? LoadOne(PluginLocation location)
     {
         var inspector = new PluginInspector(SharedAssemblies.OfHost, _problems);
-        if (!inspector.TryInspect(location, out PluginMetadata? metadata) || !_trust.Check(location))
+        if (!_trust.IsAllowed(location) || !inspector.TryInspect(location, out PluginMetadata? metadata) || !_trust.Check(location))
         {
             return null;
         }

@@ -53,4 +53,10 @@ public enum PluginProblemCode
 
     /// <summary>Others than root and vhostd's user may change the plugin's files.</summary>
     Untrusted,
+
+    /// <summary>The plugin is not one of those that may be loaded.</summary>
+    NotAllowed,
+
+    /// <summary>The plugin's files are not those whose SHA-256 is given.</summary>
+    DigestMismatch,
 }

@@ -3,12 +3,12 @@ using Vhost.Linux;
 namespace Vhost.Host.Loading;
 
 /// <summary>
-/// Checks who may change a plugin's files. A plugin runs with all rights of vhostd: .NET has no boundary inside a process. So whoever may
+/// Checks whether a plugin is wanted, is the one that is wanted, and who may change its files. A plugin runs with all rights of vhostd: .NET has no boundary inside a process. So whoever may
 /// write a plugin's folder, its file or a directory above may become vhostd's user.
 /// </summary>
-/// <param name="problems">Takes what is wrong, as warnings unless <paramref name="strict"/>.</param>
-/// <param name="strict">Whether a plugin that others may change is refused.</param>
-internal sealed class PluginTrust(List<PluginProblem> problems, bool strict)
+/// <param name="problems">Takes what is wrong.</param>
+/// <param name="policy">What may be loaded.</param>
+internal sealed class PluginTrust(List<PluginProblem> problems, PluginPolicy policy)
 {
     private readonly uint _userId = ProcessLimits.EffectiveUserId;
     private readonly Dictionary<string, string?> _faults = new(StringComparer.Ordinal);
@@ -16,7 +16,51 @@ internal sealed class PluginTrust(List<PluginProblem> problems, bool strict)
     /// <summary>Checks a plugin's file and every directory above it.</summary>
     /// <param name="location">The plugin.</param>
     /// <returns>Whether it may be loaded.</returns>
-    internal bool Check(PluginLocation location)
+    internal bool Check(PluginLocation location) => IsSafe(location) && HasDigest(location);
+
+    /// <summary>Says which pinned plugins are not there at all.</summary>
+    /// <param name="ids">The ids of the plugins that were found.</param>
+    internal void CheckMissing(IReadOnlyCollection<string> ids)
+    {
+        foreach (string id in policy.Digests.Keys.Except(ids, StringComparer.Ordinal))
+        {
+            problems.Add(new(PluginProblemCode.FileMissing, id, id, "its SHA-256 is given, but there is no such plugin", "Install the plugin, or remove its entry from plugins.sha256"));
+        }
+    }
+
+    /// <summary>Whether a plugin is one of those that may be loaded.</summary>
+    /// <param name="location">The plugin.</param>
+    internal bool IsAllowed(PluginLocation location)
+    {
+        if (policy.Allowed.Count == 0 || policy.Allowed.Contains(location.Id))
+        {
+            return true;
+        }
+
+        problems.Add(new(PluginProblemCode.NotAllowed, location.Id, location.File, "it is not in plugins.allow, and not loaded", "Add its id to plugins.allow if it is wanted") { IsWarning = true });
+        return false;
+    }
+
+    private bool HasDigest(PluginLocation location)
+    {
+        if (!policy.Digests.TryGetValue(location.Id, out string? wanted))
+        {
+            return true;
+        }
+
+        string found = PluginDigest.Of(location.Directory);
+        if (string.Equals(found, wanted, StringComparison.OrdinalIgnoreCase))
+        {
+            return true;
+        }
+
+        problems.Add(new(PluginProblemCode.DigestMismatch, location.Id, location.Directory,
+            $"its files are not those of plugins.sha256: their SHA-256 is {found}",
+            "Install the plugin that was meant; or, if this one is, put that SHA-256 there (vhostd plugins show prints it)"));
+        return false;
+    }
+
+    private bool IsSafe(PluginLocation location)
     {
         string real = new FileInfo(location.File).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? location.File;
         string realDirectory = new DirectoryInfo(location.Directory).ResolveLinkTarget(returnFinalTarget: true)?.FullName ?? location.Directory;
@@ -32,8 +76,8 @@ internal sealed class PluginTrust(List<PluginProblem> problems, bool strict)
             {
                 problems.Add(new(PluginProblemCode.Untrusted, location.Id, path,
                     $"others may change the plugin's code and so gain vhostd's rights: {fault}",
-                    $"chown it to root or to vhostd's user, and chmod go-w {path}") { IsWarning = !strict });
-                return !strict;
+                    $"chown it to root or to vhostd's user, and chmod go-w {path}") { IsWarning = !policy.StrictPermissions });
+                return !policy.StrictPermissions;
             }
         }
 

@@ -31,6 +31,9 @@ public sealed record BoundManifest
     /// <summary>The RPC server.</summary>
     public BoundRpc Rpc { get; init; } = new(null, null);
 
+    /// <summary>Whether the process gives up system calls that it never needs.</summary>
+    public bool FiltersSystemCalls { get; init; } = true;
+
     /// <summary>The manifest itself, with its overrides: what is bound here, as JSON. Not to be changed.</summary>
     internal JsonObject Root { get; init; } = [];
 }

@@ -75,9 +75,10 @@ public sealed partial class ManifestReader
         IReadOnlyList<string> directories = _request.PluginDirectories.Count > 0
             ? [.. _request.PluginDirectories.Select(Path.GetFullPath)]
             : [.. plugins.Directories.Select(directory => Path.GetFullPath(directory, executableDirectory))];
-        PluginCatalog catalog = _request.LoadPlugins(directories, plugins.StrictPermissions);
+        PluginCatalog catalog = _request.LoadPlugins(directories, new PluginPolicy(plugins.StrictPermissions, plugins.Allow, plugins.Sha256));
 
         BoundRpc rpc = BindRpc(catalog);
+        SecurityOptions security = BindOwn("security", new SecurityOptions());
         var parts = new PartBinder(_tree, _errors, _checker, catalog);
         var graph = new ManifestGraph(_errors, parts, reactors);
         IReadOnlyList<BoundBdevSource> bdevs = graph.BindBdevs(parts.Bind(ManifestSections.OfParts[0]));
@@ -94,6 +95,7 @@ public sealed partial class ManifestReader
             Transports = transports,
             Controllers = controllers,
             Rpc = rpc,
+            FiltersSystemCalls = security.SystemCallFilter,
             Root = _tree.Root,
         };
         return new ManifestResult(bound, _errors.Errors, _errors.Warnings, catalog);

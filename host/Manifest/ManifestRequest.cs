@@ -21,5 +21,5 @@ public sealed record ManifestRequest(string FileName)
     public IReadOnlyList<string> PluginDirectories { get; init; } = [];
 
     /// <summary>Loads plugins from directories; the flag says whether permissions are enforced.</summary>
-    public Func<IReadOnlyList<string>, bool, PluginCatalog> LoadPlugins { get; init; } = static (directories, strict) => PluginCatalogBuilder.Load(directories, strict);
+    public Func<IReadOnlyList<string>, PluginPolicy, PluginCatalog> LoadPlugins { get; init; } = static (directories, policy) => PluginCatalogBuilder.Load(directories, policy);
 }

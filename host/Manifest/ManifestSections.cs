@@ -36,6 +36,7 @@ internal static class ManifestSections
         ["plugins"] = typeof(PluginsOptions),
         ["reactors"] = typeof(ReactorsOptions),
         [RpcKey] = typeof(RpcOptions),
+        ["security"] = typeof(SecurityOptions),
     };
 
     /// <summary>Sections that hold named parts: key, kind of part, and the reserved keys of an entry.</summary>
@@ -70,6 +71,22 @@ internal sealed class PluginsOptions
     /// <summary>Whether permissions are enforced.</summary>
     [Description("Refuse a plugin that others than root and vhostd's user may change, instead of warning.")]
     public bool StrictPermissions { get; set; }
+
+    /// <summary>Which plugins may be loaded.</summary>
+    [Description("The ids of the plugins that may be loaded. Default: all that are found.")]
+    public List<string> Allow { get; set; } = [];
+
+    /// <summary>What plugins must be.</summary>
+    [Description("Plugin id to the SHA-256 of all files in its folder, as vhostd plugins show prints it. A plugin with other files is refused.")]
+    public Dictionary<string, string> Sha256 { get; set; } = [];
+}
+
+/// <summary>The manifest's <c>security</c>.</summary>
+internal sealed class SecurityOptions
+{
+    /// <summary>Whether the process gives up system calls.</summary>
+    [Description("Give up system calls that a server of disks never needs (running programs, mounting, kernel modules, looking into other processes), before anything is served.")]
+    public bool SystemCallFilter { get; set; } = true;
 }
 
 /// <summary>The manifest's <c>reactors</c>.</summary>

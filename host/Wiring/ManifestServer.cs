@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using Vhost.Host.Cli;
 using Vhost.Host.Manifest;
 using Vhost.Host.Rpc;
+using Vhost.Linux;
 
 namespace Vhost.Host.Wiring;
 
@@ -19,6 +20,7 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
     /// <inheritdoc/>
     public async Task StartAsync(CancellationToken cancellationToken)
     {
+        FilterSystemCalls();
         await Host.StartAsync(manifest, cancellationToken).ConfigureAwait(false);
         if (manifest.Rpc.SocketPath is not { } path)
         {
@@ -58,5 +60,23 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
         }
 
         await Host.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private void FilterSystemCalls()
+    {
+        if (!manifest.FiltersSystemCalls)
+        {
+            return;
+        }
+
+        try
+        {
+            SystemCallFilter.Apply();
+        }
+        catch (Exception exception) when (exception is LinuxException or PlatformNotSupportedException)
+        {
+            loggers.CreateLogger("vhostd").LogWarning(
+                "system calls are not filtered: {Reason}; \"security\": {{ \"systemCallFilter\": false }} ends this warning", exception.Message);
+        }
     }
 }

@@ -80,7 +80,7 @@ public sealed class LoadingTests
         Assert.Contains("everybody may write it", warning.Reason, StringComparison.Ordinal);
         Assert.Single(lenient.Plugins);
 
-        PluginCatalog strict = folder.Load(strictTrust: true);
+        PluginCatalog strict = folder.Load(PluginPolicy.Default with { StrictPermissions = true });
         Assert.False(Assert.Single(strict.Problems, problem => problem.File == file).IsWarning);
         Assert.Empty(strict.Plugins);
     }

@@ -154,23 +154,25 @@ public sealed class ManifestBindingTests
     public void Relative_directories_of_plugins_lie_beside_the_executable_and_the_command_lines_replace_them()
     {
         IReadOnlyList<string>? directories = null;
-        bool strict = false;
+        PluginPolicy? policy = null;
         string file = Path.GetTempFileName();
         try
         {
-            File.WriteAllText(file, """{ "plugins": { "directories": ["plugins", "/opt/more"], "strictPermissions": true } }""");
+            File.WriteAllText(file, """{ "plugins": { "directories": ["plugins", "/opt/more"], "strictPermissions": true, "allow": ["malloc"], "sha256": { "malloc": "00ff" } } }""");
             var request = new ManifestRequest(file)
             {
                 Environment = new Dictionary<string, string>(),
-                LoadPlugins = (given, flag) =>
+                LoadPlugins = (given, givenPolicy) =>
                 {
-                    (directories, strict) = (given, flag);
+                    (directories, policy) = (given, givenPolicy);
                     return Manifests.Plugins;
                 },
             };
             ManifestReader.Read(request);
             Assert.Equal([Path.Combine(AppContext.BaseDirectory, "plugins"), "/opt/more"], directories);
-            Assert.True(strict);
+            Assert.True(policy!.StrictPermissions);
+            Assert.Equal(["malloc"], policy.Allowed);
+            Assert.Equal("00ff", policy.Digests["malloc"]);
             ManifestReader.Read(request with { PluginDirectories = ["mine"] });
             Assert.Equal([Path.GetFullPath("mine")], directories);
         }

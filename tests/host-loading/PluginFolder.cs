@@ -41,7 +41,7 @@ internal sealed class PluginFolder : IDisposable
 
     public string FileOf(string id) => Path.Combine(Root, id, id + ".dll");
 
-    public PluginCatalog Load(bool strictTrust = false) => PluginCatalogBuilder.Load([Root], strictTrust);
+    public PluginCatalog Load(PluginPolicy? policy = null) => PluginCatalogBuilder.Load([Root], policy);
 
     public void Dispose() => Directory.Delete(Root, recursive: true);
 }

@@ -21,6 +21,12 @@ public sealed class ProgramTests
         {
             var ready = await vhostd.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
             Assert.StartsWith("vhostd is ready", ready, StringComparison.Ordinal);
+            foreach (var thread in Directory.GetDirectories($"/proc/{vhostd.Id}/task"))
+            {
+                var status = File.ReadLines(Path.Combine(thread, "status")).ToList();
+                Assert.Contains("Seccomp:\t2", status);
+                Assert.Contains("NoNewPrivs:\t1", status);
+            }
 
             Assert.Equal((0, "\"Malloc0\"\n", ""), await RunAsync("vhostd", "rpc", "-s", socket, "bdev_malloc_create", "num_blocks=131072", "block_size=512"));
             Assert.Equal((0, "true\n", ""), await RunAsync("vhostd", "rpc", "-s", socket, "vhost_create_scsi_controller", "ctrlr=vhost.1"));
