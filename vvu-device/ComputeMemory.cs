@@ -133,22 +133,9 @@ internal sealed class ComputeMemory : IDisposable
             {
                 target.Fill(0xff);
             }
-            else if (part == 2 && ((nint)address & 1) == 0)
-            {
-                // A driver's load of a ring index must not be torn.
-                BitConverter.TryWriteBytes(target, Volatile.Read(ref *(ushort*)address));
-            }
-            else if (part == 4 && ((nint)address & 3) == 0)
-            {
-                BitConverter.TryWriteBytes(target, Volatile.Read(ref *(uint*)address));
-            }
-            else if (part == 8 && ((nint)address & 7) == 0)
-            {
-                BitConverter.TryWriteBytes(target, Volatile.Read(ref *(ulong*)address));
-            }
             else
             {
-                new ReadOnlySpan<byte>(address, part).CopyTo(target);
+                MemoryAccess.Read(address, target);
             }
 
             destination = destination[part..];
@@ -163,24 +150,9 @@ internal sealed class ComputeMemory : IDisposable
         {
             int part = Find(offset, source.Length, out byte* address);
             ReadOnlySpan<byte> data = source[..part];
-            if (address == null)
+            if (address != null)
             {
-            }
-            else if (part == 2 && ((nint)address & 1) == 0)
-            {
-                Volatile.Write(ref *(ushort*)address, BitConverter.ToUInt16(data));
-            }
-            else if (part == 4 && ((nint)address & 3) == 0)
-            {
-                Volatile.Write(ref *(uint*)address, BitConverter.ToUInt32(data));
-            }
-            else if (part == 8 && ((nint)address & 7) == 0)
-            {
-                Volatile.Write(ref *(ulong*)address, BitConverter.ToUInt64(data));
-            }
-            else
-            {
-                data.CopyTo(new Span<byte>(address, part));
+                MemoryAccess.Write(address, data);
             }
 
             source = source[part..];

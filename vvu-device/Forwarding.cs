@@ -7,7 +7,8 @@ namespace Vhost.VvuDevice;
 /// <summary>What becomes of each vhost-user message: it passes, is changed on the way because the driver gets no descriptors, or ends the connection.</summary>
 /// <param name="layout">The device's layout.</param>
 /// <param name="memory">The other VM's memory.</param>
-internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
+/// <param name="tracking">The device's own; null where it forwards no more than the published devices.</param>
+internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory, TrackingMemory? tracking)
 {
     /// <summary>Longest message.</summary>
     public const int MaxMessageBytes = MessageHeader.LengthBytes + MessageHeader.MaxPayloadBytes;
@@ -17,7 +18,8 @@ internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
     private const ulong NoDescriptor = 1 << 8;
 
     private const ulong CarriedFeatures = (ulong)(ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.BackendRequest
-        | ProtocolFeatures.Config | ProtocolFeatures.ResetDevice | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.Status);
+        | ProtocolFeatures.Config | ProtocolFeatures.ResetDevice | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.Status
+        | ProtocolFeatures.InFlightSharedMemory | ProtocolFeatures.LogSharedMemory);
 
     /// <summary>A message of the other VM.</summary>
     /// <param name="message">The message.</param>
@@ -64,6 +66,23 @@ internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
                 ExpectDescriptors(message, 1);
                 master.SetBackendChannel(TakeSocket(message));
                 break;
+            case FrontEndRequest.SetInFlightFd:
+                ExpectDescriptors(message, 1);
+                ExpectInFlight(message, payload);
+                tracking!.SetInFlight(SharedAreaDescription.ReadInFlight(payload), message.TakeDescriptor(0)).WriteInFlight(payload);
+                break;
+            case FrontEndRequest.SetLogBase:
+                ExpectDescriptors(message, 1);
+                if (payload.Length != SharedAreaDescription.LogWireBytes)
+                {
+                    throw new MasterFault($"{message.Name} has {payload.Length} bytes of payload instead of {SharedAreaDescription.LogWireBytes}");
+                }
+
+                tracking!.SetLog(SharedAreaDescription.ReadLog(payload), message.TakeDescriptor(0)).WriteLog(payload);
+                break;
+            case FrontEndRequest.SetLogFd:
+                // Nobody has to be told of each page: the descriptor is closed with the message.
+                break;
             case FrontEndRequest.GetVringBase:
                 // The call stays: what the driver completes while it stops the queue still interrupts the other VM.
                 ExpectDescriptors(message, 0);
@@ -76,11 +95,6 @@ internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
             default:
                 // What carries a descriptor means nothing to the driver without it.
                 ExpectDescriptors(message, 0);
-                if (message.Request is FrontEndRequest.SetLogBase or FrontEndRequest.SetLogFd or FrontEndRequest.GetInFlightFd or FrontEndRequest.SetInFlightFd)
-                {
-                    throw new MasterFault($"{message.Name} was not negotiated: this device does not carry it");
-                }
-
                 break;
         }
 
@@ -93,7 +107,7 @@ internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
     /// <param name="master">The connection.</param>
     /// <param name="isFull">Whether the driver acknowledged full forwarding.</param>
     /// <exception cref="MasterFault">It does not pass: the connection ends, as with the published devices.</exception>
-    public static void FromDriver(Span<byte> bytes, int length, Master master, bool isFull)
+    public void FromDriver(Span<byte> bytes, int length, Master master, bool isFull)
     {
         if (length < MessageHeader.LengthBytes || length > bytes.Length)
         {
@@ -116,6 +130,20 @@ internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
                 // What the device does not carry must not be offered.
                 ulong offered = BinaryPrimitives.ReadUInt64LittleEndian(payload);
                 BinaryPrimitives.WriteUInt64LittleEndian(payload, offered & (isFull ? CarriedFeatures : PublishedFeatures));
+            }
+
+            // What the driver marked before it replied is in the log when the other VM reads the reply.
+            tracking?.FlushLog();
+            if (isFull && header.Request == (uint)FrontEndRequest.GetInFlightFd && payload.Length >= SharedAreaDescription.InFlightWireBytes)
+            {
+                SharedAreaDescription wanted = SharedAreaDescription.ReadInFlight(payload);
+                if (wanted.LengthBytes != 0)
+                {
+                    (SharedAreaDescription made, int descriptor) = tracking!.CreateInFlight(wanted);
+                    made.WriteInFlight(payload);
+                    master.Reply(message, descriptor);
+                    return;
+                }
             }
 
             master.Reply(message);
@@ -179,6 +207,14 @@ internal sealed class Forwarding(DeviceLayout layout, ComputeMemory memory)
         return FileStatus.Of(descriptor.Raw).Kind == FileKind.Socket
             ? new UnixSocket(descriptor.Detach())
             : throw new MasterFault($"{message.Name} carries no socket");
+    }
+
+    private static void ExpectInFlight(VhostUserMessage message, byte[] payload)
+    {
+        if (payload.Length < SharedAreaDescription.InFlightWireBytes)
+        {
+            throw new MasterFault($"{message.Name} has {payload.Length} bytes of payload, fewer than {SharedAreaDescription.InFlightWireBytes}");
+        }
     }
 
     private static void ChangeRegion(VhostUserMessage message, byte[] payload, Func<RegionDescription, RegionDescription> change)

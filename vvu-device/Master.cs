@@ -70,7 +70,11 @@ internal sealed class Master : IDisposable
 
     /// <summary>Sends a reply; never waits.</summary>
     /// <exception cref="MasterFault">The other VM does not read.</exception>
-    public void Reply(ReadOnlySpan<byte> message) => Send(Messages.Socket, message, "replies");
+    public void Reply(ReadOnlySpan<byte> message) => Send(Messages.Socket, message, [], "replies");
+
+    /// <summary>Sends a reply with a descriptor; never waits.</summary>
+    /// <exception cref="MasterFault">The other VM does not read.</exception>
+    public void Reply(ReadOnlySpan<byte> message, int descriptor) => Send(Messages.Socket, message, [descriptor], "replies");
 
     /// <summary>Sends a request; never waits.</summary>
     /// <returns>False where there is no channel.</returns>
@@ -82,7 +86,7 @@ internal sealed class Master : IDisposable
             return false;
         }
 
-        Send(_backend, message, "requests");
+        Send(_backend, message, [], "requests");
         return true;
     }
 
@@ -121,9 +125,9 @@ internal sealed class Master : IDisposable
         list[queue] = descriptor;
     }
 
-    private static void Send(UnixSocket socket, ReadOnlySpan<byte> message, string kind)
+    private static void Send(UnixSocket socket, ReadOnlySpan<byte> message, ReadOnlySpan<int> descriptors, string kind)
     {
-        if (socket.Send(message, default, blocking: false) != message.Length)
+        if (socket.Send(message, descriptors, blocking: false) != message.Length)
         {
             throw new MasterFault($"the other VM does not read its {kind}");
         }

@@ -3,7 +3,8 @@ using System.Buffers.Binary;
 namespace Vhost.VvuDevice;
 
 /// <summary>
-/// The device's PCI configuration space: what the published devices show, without the legacy I/O BAR 0, which no modern driver uses. The owner's lock guards it.
+/// The device's PCI configuration space: what the published devices show, without the legacy I/O BAR 0, which no modern driver uses and in whose place is the memory
+/// that full forwarding needs. The owner's lock guards it.
 /// </summary>
 internal sealed class PciConfigSpace
 {
@@ -24,13 +25,18 @@ internal sealed class PciConfigSpace
     private readonly int _msix;
     private byte _next;
 
-    /// <summary>Makes the space of a layout, with interrupt pin A or with none.</summary>
-    public PciConfigSpace(DeviceLayout layout, bool hasInterruptLine)
+    /// <summary>Makes the space of a layout, with interrupt pin A or with none, with the memory in BAR 0 or without.</summary>
+    public PciConfigSpace(DeviceLayout layout, bool hasInterruptLine, bool hasTracking)
     {
         Put16(0x00, 0x1af4);
         Put16(0x02, 0x1017); // transitional id, so that the device is recognised in a conventional slot
         Put16(Status, 0x0010); // a capability list
         _bytes[0x0a] = 0xff; // class 00ff: others
+        if (hasTracking)
+        {
+            PutBar(0x10, TrackingMemory.BarBytes, is64Bit: false);
+        }
+
         PutBar(0x10 + 4, layout.VectorBarBytes, is64Bit: false);
         PutBar(0x10 + 8, DeviceLayout.MemoryBarBytes, is64Bit: true);
         PutBar(0x10 + 16, DeviceLayout.VirtioBarBytes, is64Bit: true);

@@ -12,6 +12,9 @@ internal sealed partial class VvuPciDevice
     // More come with the next turn, so that neither side keeps the lock.
     private const int MessagesPerTurn = 128;
 
+    // How late a mark in the dirty log may come while nobody waits for a reply.
+    private const int LogMilliseconds = 100;
+
     // Doorbells that a client may ring by eventfd; the others are trapped.
     private const int DoorbellEventFds = 64;
     private readonly EventFd _wake = EventFd.Create();
@@ -64,6 +67,7 @@ internal sealed partial class VvuPciDevice
             _master = null;
             _listener.Dispose();
             _memory.Dispose();
+            _tracking?.Dispose();
             DisposeDoorbells();
         }
 
@@ -129,14 +133,21 @@ internal sealed partial class VvuPciDevice
     private void Serve()
     {
         Span<EpollEvent> events = stackalloc EpollEvent[32];
+        long logDue = 0;
         while (true)
         {
-            int count = _epoll.Wait(events, -1);
+            int count = _epoll.Wait(events, _tracking is { HasLog: true } ? LogMilliseconds : -1);
             lock (_gate)
             {
                 if (_isStopping)
                 {
                     return;
+                }
+
+                if (Environment.TickCount64 >= logDue)
+                {
+                    _tracking?.FlushLog();
+                    logDue = Environment.TickCount64 + LogMilliseconds;
                 }
 
                 for (int i = 0; i < count; i++)
@@ -213,6 +224,7 @@ internal sealed partial class VvuPciDevice
             {
                 // Not before the driver is up: until then it may still use the former VM's memory.
                 _memory.Clear();
+                _tracking?.Clear();
                 _isFresh = false;
             }
 
@@ -265,6 +277,7 @@ internal sealed partial class VvuPciDevice
         }
 
         _report($"the other VM's connection is closed: {reason}");
+        _tracking?.DropLog();
         _epoll.Remove(_master.Messages.Socket.Raw);
         _master.Dispose();
         _master = null;
@@ -351,8 +364,14 @@ internal sealed partial class VvuPciDevice
             using (message)
             {
                 byte[] payload = _forwarding.FromMaster(message!, master, _registers.HasFullForwarding);
+                if (message!.Request == FrontEndRequest.SetLogBase)
+                {
+                    // The other thread may be asleep without a bound.
+                    _wake.Signal();
+                }
+
                 Span<byte> header = stackalloc byte[MessageHeader.LengthBytes];
-                message!.Header.Write(header);
+                message.Header.Write(header);
                 receive.Write(_session!.Dma, header, payload);
             }
 
@@ -408,7 +427,7 @@ internal sealed partial class VvuPciDevice
 
         try
         {
-            Forwarding.FromDriver(_messageBuffer, length, _master, _registers.HasFullForwarding);
+            _forwarding.FromDriver(_messageBuffer, length, _master, _registers.HasFullForwarding);
         }
         catch (Exception exception) when (exception is MasterFault or VhostUserException or LinuxException)
         {

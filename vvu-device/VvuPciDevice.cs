@@ -16,6 +16,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
     private readonly DeviceLayout _layout;
     private readonly Action<string> _report;
     private readonly ComputeMemory _memory;
+    private readonly TrackingMemory? _tracking;
     private readonly Forwarding _forwarding;
     private readonly PciConfigSpace _config;
     private readonly VirtioRegisters _registers;
@@ -35,7 +36,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
     {
         _layout = options.Layout;
         _report = report;
-        _config = new PciConfigSpace(_layout, options.HasInterruptLine);
+        _config = new PciConfigSpace(_layout, options.HasInterruptLine, hasTracking: !options.IsPublishedOnly);
         _registers = new VirtioRegisters(_layout.VectorCount, !options.IsPublishedOnly);
         _vectorTable = new byte[_layout.VectorBarBytes];
         if (_layout.HasCapabilities)
@@ -45,15 +46,18 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
 
         Array.Fill(_kickVectors, VirtioRegisters.NoVector);
         _memory = new ComputeMemory(_layout, options.MemoryPath, options.MemoryBytes, report);
-        _forwarding = new Forwarding(_layout, _memory);
         try
         {
+            // Only a driver that acknowledges full forwarding gets to use it.
+            _tracking = options.IsPublishedOnly ? null : new TrackingMemory(report);
+            _forwarding = new Forwarding(_layout, _memory, _tracking);
             Describe();
             StartServing(options.VhostUserSocket);
         }
         catch
         {
             _memory.Dispose();
+            _tracking?.Dispose();
             DisposeDoorbells();
             throw;
         }
@@ -129,6 +133,9 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
                 case VfioUserRegions.Config:
                     ReadConfig((int)offset, destination);
                     break;
+                case 0:
+                    _tracking?.Read(offset, destination);
+                    break;
                 case 1:
                     _vectorTable.AsSpan((int)offset, destination.Length).CopyTo(destination);
                     break;
@@ -154,6 +161,9 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
             {
                 case VfioUserRegions.Config:
                     WriteConfig((int)offset, source);
+                    break;
+                case 0:
+                    _tracking?.Write(offset, source);
                     break;
                 case 1:
                     if (offset < _layout.PendingOffset && (ulong)source.Length <= _layout.PendingOffset - offset)
@@ -196,6 +206,13 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
             MapOffset = unchecked(0 - ComputeMemory.FileOffset),
             MapAreas = [new VfioUserArea(ComputeMemory.FileOffset, _memory.FileBytes)],
         };
+        if (_tracking is not null)
+        {
+            _regions[0] = new()
+            {
+                Size = TrackingMemory.BarBytes, MapFd = _tracking.FileDescriptorNumber, MapAreas = [new VfioUserArea(0, TrackingMemory.MappedBytes)],
+            };
+        }
     }
 
     private void ReadConfig(int offset, Span<byte> destination)

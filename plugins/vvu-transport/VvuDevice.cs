@@ -22,10 +22,11 @@ internal sealed class VvuDevice : IDisposable
 
     private const int ReceiveQueue = 0;
     private const int SendQueue = 1;
+    private const int TrackingBarIndex = 0;
     private const int FirstKickVector = 2;
     private const int MaxKickVectors = 64;
     private readonly PciBar? _notificationBar;
-    private readonly Dictionary<(ulong Offset, ulong Length), nint> _mapped = [];
+    private readonly Dictionary<(int Bar, ulong Offset, ulong Length), nint> _mapped = [];
     private readonly EventFd[] _forwardedKicks;
     private int _regionCount;
 
@@ -44,6 +45,7 @@ internal sealed class VvuDevice : IDisposable
             var features = Virtio.Negotiate(
                 FullForwardingFeature | VirtioFeatures.AnyLayout | VirtioFeatures.EventIndex | VirtioFeatures.AccessPlatform | VirtioFeatures.OrderPlatform);
             HasFullForwarding = (features & FullForwardingFeature) != 0;
+            TrackingBar = HasFullForwarding ? TryOpenTrackingBar(pci) : null;
             _notificationBar = Layout.NotificationBar;
             Vectors = EnableVectors(queueCount);
             pci.SetBusMastering(true);
@@ -76,6 +78,9 @@ internal sealed class VvuDevice : IDisposable
 
     /// <summary>Whether the device forwards every message.</summary>
     public bool HasFullForwarding { get; }
+
+    /// <summary>The BAR with the in-flight area and the dirty log, which only our own device has; or null.</summary>
+    public PciBar? TrackingBar { get; }
 
     /// <summary>Eventfds by vector: 0 configuration, 1 messages, from 2 kicks; or one INTx line; or none.</summary>
     public IReadOnlyList<int> Vectors { get; } = [];
@@ -150,21 +155,21 @@ internal sealed class VvuDevice : IDisposable
         return HasFullForwarding && queueIndex < MaxQueueCount && offset + 2 <= Layout.DoorbellLengthBytes ? Layout.DoorbellOffsetBytes + offset : null;
     }
 
-    /// <summary>Maps a part of the BAR with the other VM's memory; the same part is mapped once. 0 if it cannot be mapped.</summary>
-    public nint MapMemory(ulong barOffsetBytes, ulong lengthBytes)
+    /// <summary>Maps a part of a BAR with memory; the same part is mapped once. 0 if it cannot be mapped.</summary>
+    public nint Map(PciBar bar, ulong barOffsetBytes, ulong lengthBytes)
     {
         const ulong pageMask = 4095;
         var start = barOffsetBytes & ~pageMask;
         var length = (barOffsetBytes - start + lengthBytes + pageMask) & ~pageMask;
-        if (!_mapped.TryGetValue((start, length), out var address))
+        if (!_mapped.TryGetValue((bar.Index, start, length), out var address))
         {
-            address = Layout.MemoryBar.TryMap(start, length);
+            address = bar.TryMap(start, length);
             if (address == 0)
             {
                 return 0;
             }
 
-            _mapped.Add((start, length), address);
+            _mapped.Add((bar.Index, start, length), address);
         }
 
         return address + (nint)(barOffsetBytes - start);
@@ -180,6 +185,7 @@ internal sealed class VvuDevice : IDisposable
         {
             // A session gave requests up that a bdev still has: memory must not vanish under them.
             Layout.MemoryBar.KeepMappings();
+            TrackingBar?.KeepMappings();
         }
 
         try
@@ -201,6 +207,19 @@ internal sealed class VvuDevice : IDisposable
         foreach (var kick in _forwardedKicks)
         {
             kick.Dispose();
+        }
+    }
+
+    private static PciBar? TryOpenTrackingBar(IPciDevice pci)
+    {
+        try
+        {
+            return pci.OpenBar(TrackingBarIndex);
+        }
+        catch (PciException)
+        {
+            // A device that forwards everything else: what needs this memory is not offered.
+            return null;
         }
     }
 

@@ -16,7 +16,8 @@ internal sealed class VvuLink(VvuDevice device, bool allowsDma) : IVhostUserLink
     /// <inheritdoc/>
     // The published devices drop the link for everything but MQ, whatever they let a driver negotiate.
     public ProtocolFeatures ProtocolFeatures => device.HasFullForwarding
-        ? ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config | ProtocolFeatures.BackendRequest
+        ? (device.TrackingBar is null ? 0 : ProtocolFeatures.InFlightSharedMemory | ProtocolFeatures.LogSharedMemory)
+            | ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config | ProtocolFeatures.BackendRequest
             | ProtocolFeatures.Status | ProtocolFeatures.ResetDevice | ProtocolFeatures.ConfigureMemorySlots
         : ProtocolFeatures.MultiQueue;
 
@@ -41,7 +42,7 @@ internal sealed class VvuLink(VvuDevice device, bool allowsDma) : IVhostUserLink
                 $"the memory region at guest address 0x{description.GuestAddress:x} (BAR offset 0x{offset:x}, length 0x{description.LengthBytes:x}) does not fit the BAR of 0x{bar.LengthBytes:x} bytes; give the Compute VM less memory");
         }
 
-        var address = device.MapMemory(offset, description.LengthBytes);
+        var address = device.Map(bar, offset, description.LengthBytes);
         if (address == 0)
         {
             throw new VhostUserException(
@@ -81,12 +82,25 @@ internal sealed class VvuLink(VvuDevice device, bool allowsDma) : IVhostUserLink
     public ISharedMemory MapShared(in SharedAreaDescription description, FileDescriptor? descriptor, string purpose)
     {
         descriptor?.Dispose();
-        throw new VhostUserException($"{purpose} cannot be shared over this vvu device");
+        var bar = device.TrackingBar;
+        if (bar is null || description.OffsetBytes > bar.LengthBytes || description.LengthBytes > bar.LengthBytes - description.OffsetBytes)
+        {
+            throw new VhostUserException(
+                $"{purpose} (0x{description.OffsetBytes:x}, length 0x{description.LengthBytes:x}) {(bar is null ? "is not carried by this vvu device" : $"does not fit BAR {bar.Index} of 0x{bar.LengthBytes:x} bytes")}");
+        }
+
+        var address = device.Map(bar, description.OffsetBytes, description.LengthBytes);
+        return address != 0
+            ? new VvuSharedMemory(new SharedArea(address, description.LengthBytes), device)
+            : throw new VhostUserException(
+                $"{purpose} cannot be mapped from BAR {bar.Index} at 0x{description.OffsetBytes:x}: the other VM brought one that this vvu-device did not make; restart the Compute VM");
     }
 
     /// <inheritdoc/>
-    public ISharedMemory CreateShared(ulong lengthBytes, string purpose) =>
-        throw new VhostUserException($"{purpose} cannot be shared over this vvu device");
+    // The device makes it when it sees the reply, from memory of its own that is in the BAR from the start.
+    public ISharedMemory CreateShared(ulong lengthBytes, string purpose) => device.TrackingBar is not null
+        ? new DeviceMade()
+        : throw new VhostUserException($"{purpose} cannot be shared over this vvu device");
 
     /// <inheritdoc/>
     public IBackendChannel OpenBackendChannel(FileDescriptor? descriptor)
@@ -104,6 +118,18 @@ internal sealed class VvuLink(VvuDevice device, bool allowsDma) : IVhostUserLink
         lock (device.Send)
         {
             return device.Send.TrySend(bytes, payload);
+        }
+    }
+
+    /// <summary>Memory that the device puts into a reply; this side sees it when the other VM hands it back.</summary>
+    private sealed class DeviceMade : ISharedMemory
+    {
+        public SharedArea Area => default;
+
+        public FileDescriptor? Descriptor => null;
+
+        public void Dispose()
+        {
         }
     }
 

@@ -33,6 +33,18 @@ public sealed class BadMessageTests
         BackendNoSocket,
         LogNotNegotiated,
         InFlightNotNegotiated,
+        LogNoFile,
+        LogWithoutDescriptor,
+        LogPastFile,
+        LogTooLong,
+        LogEmpty,
+        LogMisaligned,
+        ShortLog,
+        InFlightNoFile,
+        InFlightWithoutDescriptor,
+        InFlightPastFile,
+        InFlightTooLong,
+        ShortInFlight,
         DescriptorWhereNone,
         WrongVersion,
         HugePayload,
@@ -153,6 +165,50 @@ public sealed class BadMessageTests
             case Bad.InFlightNotNegotiated:
                 connection.Send(FrontEndRequest.GetInFlightFd, new byte[24]);
                 break;
+            case Bad.LogNoFile:
+                connection.Send(FrontEndRequest.SetLogBase, Log(512, 0), eventFd.Raw);
+                break;
+            case Bad.LogWithoutDescriptor:
+                connection.Send(FrontEndRequest.SetLogBase, Log(512, 0));
+                break;
+            case Bad.LogPastFile:
+                connection.Send(FrontEndRequest.SetLogBase, Log(512, ulong.MaxValue - 7), file);
+                break;
+            case Bad.LogTooLong:
+                using (var huge = MemoryFile.Create("huge", 1UL << 40))
+                {
+                    connection.Send(FrontEndRequest.SetLogBase, Log(1UL << 40, 0), huge.Raw);
+                }
+
+                break;
+            case Bad.LogEmpty:
+                connection.Send(FrontEndRequest.SetLogBase, Log(0, 0), file);
+                break;
+            case Bad.LogMisaligned:
+                connection.Send(FrontEndRequest.SetLogBase, Log(512, 3), file);
+                break;
+            case Bad.ShortLog:
+                connection.Send(FrontEndRequest.SetLogBase, Number(512), file);
+                break;
+            case Bad.InFlightNoFile:
+                connection.Send(FrontEndRequest.SetInFlightFd, InFlight(4096, 0), eventFd.Raw);
+                break;
+            case Bad.InFlightWithoutDescriptor:
+                connection.Send(FrontEndRequest.SetInFlightFd, InFlight(4096, 0));
+                break;
+            case Bad.InFlightPastFile:
+                connection.Send(FrontEndRequest.SetInFlightFd, InFlight(1 << 20, 4096), file);
+                break;
+            case Bad.InFlightTooLong:
+                using (var huge = MemoryFile.Create("huge", 1UL << 40))
+                {
+                    connection.Send(FrontEndRequest.SetInFlightFd, InFlight(1UL << 40, 0), huge.Raw);
+                }
+
+                break;
+            case Bad.ShortInFlight:
+                connection.Send(FrontEndRequest.SetInFlightFd, Log(4096, 0), file);
+                break;
             case Bad.DescriptorWhereNone:
                 connection.Send(FrontEndRequest.SetOwner, [], file);
                 break;
@@ -181,6 +237,20 @@ public sealed class BadMessageTests
     {
         var payload = new byte[VringState.LengthBytes];
         new VringState(index, number).Write(payload);
+        return payload;
+    }
+
+    private static byte[] Log(ulong length, ulong offset)
+    {
+        var payload = new byte[SharedAreaDescription.LogWireBytes];
+        new SharedAreaDescription(length, offset).WriteLog(payload);
+        return payload;
+    }
+
+    private static byte[] InFlight(ulong length, ulong offset)
+    {
+        var payload = new byte[24];
+        new SharedAreaDescription(length, offset, 1, 64).WriteInFlight(payload);
         return payload;
     }
 

@@ -151,7 +151,7 @@ public sealed class DriverTests
     [Fact]
     public async Task The_device_offers_no_protocol_feature_that_it_does_not_carry()
     {
-        foreach (var (isPublished, expected) in new[] { (true, 0x3ul), (false, 0x1a229ul) })
+        foreach (var (isPublished, expected) in new[] { (true, 0x3ul), (false, 0x1b22bul) })
         {
             await using var harness = new VvuHarness(isPublished: isPublished);
             using var device = Open(harness);
