@@ -14,13 +14,13 @@ internal static class PciCommand
 
     private static Command List(PciInventory inventory)
     {
-        var all = new Option<bool>("--all") { Description = "Also devices that are no storage controllers." };
+        var all = new Option<bool>("--all") { Description = "Also devices that are neither storage controllers nor vvu devices." };
         Option<bool> json = CommonOptions.Json();
-        var command = new Command("list", "List storage controllers with driver, IOMMU group, disks, and whether it is safe to take them.") { all, json };
+        var command = new Command("list", "List storage controllers and vvu devices with driver, IOMMU group, disks, and whether it is safe to take them.") { all, json };
         command.SetAction(parsed =>
         {
             var output = new Output(parsed.InvocationConfiguration.Output, parsed.InvocationConfiguration.Error);
-            PciDeviceInfo[] devices = [.. inventory.List().Where(device => parsed.GetValue(all) || device.ClassCode >> 16 == 1 || device.IsForUserSpace)];
+            PciDeviceInfo[] devices = [.. inventory.List().Where(device => parsed.GetValue(all) || device.ClassCode >> 16 == 1 || device.IsForUserSpace || device.IsVirtioVhostUser)];
             if (parsed.GetValue(json))
             {
                 output.Json(new JsonObject { ["devices"] = new JsonArray([.. devices.Select(device => ToJson(device, inventory))]) });
@@ -153,7 +153,7 @@ internal static class PciCommand
         0x0106 => "SATA",
         0x0107 => "SAS",
         0x0108 => "NVMe",
-        _ => $"{device.ClassCode:x6}",
+        _ => device.IsVirtioVhostUser ? "vvu" : $"{device.ClassCode:x6}",
     };
 
     private static JsonObject ToJson(PciDeviceInfo device, PciInventory inventory) => new()
@@ -162,6 +162,7 @@ internal static class PciCommand
         ["vendorId"] = $"{device.VendorId:x4}",
         ["deviceId"] = $"{device.DeviceId:x4}",
         ["classCode"] = $"{device.ClassCode:x6}",
+        ["virtioVhostUser"] = device.IsVirtioVhostUser,
         ["driver"] = device.Driver,
         ["iommuGroup"] = device.IommuGroup,
         ["blockDevices"] = new JsonArray([.. device.BlockDevices.Select(name => JsonValue.Create(name))]),

@@ -28,12 +28,18 @@ internal sealed class FakeMachine : IDisposable
 
     public PciInventory Inventory() => new(Paths) { Writer = Kernel };
 
-    public string AddDevice(string address, uint classCode = 0x010802, string? driver = null, string? group = null)
+    public string AddDevice(string address, uint classCode = 0x010802, string? driver = null, string? group = null, ushort vendor = 0x1b36, ushort device = 0x0010, ulong bar2Bytes = 0)
     {
         string real = Path.Combine(Paths.Sys, "devices/pci0000:00", address);
         Directory.CreateDirectory(real);
-        File.WriteAllText(Path.Combine(real, "vendor"), "0x1b36\n");
-        File.WriteAllText(Path.Combine(real, "device"), "0x0010\n");
+        File.WriteAllText(Path.Combine(real, "vendor"), string.Create(CultureInfo.InvariantCulture, $"0x{vendor:x4}\n"));
+        File.WriteAllText(Path.Combine(real, "device"), string.Create(CultureInfo.InvariantCulture, $"0x{device:x4}\n"));
+        const ulong Bar2 = 1UL << 40;
+        File.WriteAllLines(
+            Path.Combine(real, "resource"),
+            Enumerable.Range(0, 13).Select(i => i == 2 && bar2Bytes != 0
+                ? string.Create(CultureInfo.InvariantCulture, $"0x{Bar2:x16} 0x{Bar2 + bar2Bytes - 1:x16} 0x000000000014220c")
+                : "0x0000000000000000 0x0000000000000000 0x0000000000000000"));
         File.WriteAllText(Path.Combine(real, "class"), string.Create(CultureInfo.InvariantCulture, $"0x{classCode:x6}\n"));
         File.CreateSymbolicLink(Path.Combine(Paths.Sys, "bus/pci/devices", address), real);
         if (driver is not null)

@@ -52,6 +52,28 @@ public sealed class PciCommandTests
         Assert.Equal("nvme", JsonNode.Parse(json.Output)!["devices"]![0]!["driver"]!.GetValue<string>());
     }
 
+    [Fact]
+    public void Vvu_devices_are_listed_and_bound_and_virtio_mem_is_not_taken_for_one()
+    {
+        using var machine = new FakeMachine();
+        machine.AddDriver("uio_pci_generic");
+        machine.AddDevice("0000:00:07.0", classCode: 0x00ff00, driver: "virtio-pci", vendor: 0x1af4, device: 0x1017, bar2Bytes: 1UL << 36);
+        machine.AddDevice("0000:00:08.0", classCode: 0x00ff00, driver: "virtio-pci", group: "9", vendor: 0x1af4, device: 0x1058, bar2Bytes: 1UL << 36);
+        machine.AddDevice("0000:00:09.0", classCode: 0x00ff00, driver: "virtio-pci", vendor: 0x1af4, device: 0x1058, bar2Bytes: 1UL << 30);
+        machine.AddDevice("0000:00:0a.0", classCode: 0x00ff00, driver: "virtio-pci", vendor: 0x1af4, device: 0x1058);
+        var output = Run(machine, "list").Output;
+        Assert.Matches("0000:00:07.0 +1af4:1017 +vvu +virtio-pci +- +- +yes", output);
+        Assert.Matches("0000:00:08.0 +1af4:1058 +vvu +virtio-pci +9 +- +yes", output);
+        Assert.DoesNotContain("0000:00:09.0", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("0000:00:0a.0", output, StringComparison.Ordinal);
+        var devices = JsonNode.Parse(Run(machine, "list", "--json").Output)!["devices"]!.AsArray();
+        Assert.All(devices, device => Assert.True(device!["virtioVhostUser"]!.GetValue<bool>()));
+
+        Assert.Equal(0, Run(machine, "bind", "0000:00:07.0").Code);
+        Assert.Equal("uio_pci_generic", machine.Inventory().Find(new PciAddress(0, 0, 7, 0))!.Driver);
+        Assert.Matches("0000:00:07.0 +1af4:1017 +vvu +uio_pci_generic", Run(machine, "list").Output);
+    }
+
     [Theory]
     [InlineData("bind", "sda")]
     [InlineData("unbind", "0000:00:06.9")]

@@ -19,6 +19,11 @@ public sealed record PciDeviceInfo(
     IReadOnlyList<string> BlockDevices,
     string? Obstacle)
 {
+    /// <summary>
+    /// Whether it is a virtio-vhost-user device: the transitional id 1af4:1017, or the modern one, which virtio-mem has too, with a 64 GiB BAR 2.
+    /// </summary>
+    public bool IsVirtioVhostUser { get; init; }
+
     /// <summary>Whether nothing of this machine would miss it.</summary>
     public bool IsSafeToTake => Obstacle is null;
 

@@ -182,7 +182,34 @@ public sealed class PciInventory(PciPaths? paths = null)
             driver,
             PciPaths.LinkName(Path.Combine(directory, "iommu_group")),
             blocks,
-            Obstacle(directory, classCode, blocks, usage));
+            Obstacle(directory, classCode, blocks, usage))
+        {
+            IsVirtioVhostUser = IsVirtioVhostUser(directory),
+        };
+    }
+
+    private static bool IsVirtioVhostUser(string directory)
+    {
+        const uint RedHat = 0x1af4;
+        const uint Transitional = 0x1017;
+        const uint Modern = 0x1058;
+        const ulong MemoryBarBytes = 1UL << 36;
+        return Hex(directory, "vendor") == RedHat
+            && (Hex(directory, "device") == Transitional || (Hex(directory, "device") == Modern && BarLength(directory, 2) == MemoryBarBytes));
+    }
+
+    private static ulong BarLength(string directory, int bar)
+    {
+        // A line for each BAR: first byte, last byte, flags.
+        string path = Path.Combine(directory, "resource");
+        string[] fields = File.Exists(path) ? File.ReadLines(path).ElementAtOrDefault(bar)?.Split(' ') ?? [] : [];
+        return fields.Length == 3 && TryHex(fields[0], out ulong first) && TryHex(fields[1], out ulong last) && last > first ? last - first + 1 : 0;
+    }
+
+    private static bool TryHex(string text, out ulong value)
+    {
+        value = 0;
+        return text is ['0', 'x', .. var digits] && ulong.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value);
     }
 
     private static string? Obstacle(string directory, uint classCode, IReadOnlyList<string> blocks, BlockDeviceUsage usage)
