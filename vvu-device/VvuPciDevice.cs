@@ -10,6 +10,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
 {
     private const int ReceiveQueue = 0;
     private const int SendQueue = 1;
+    private const int TrappedAccessLimit = 1000;
     private const byte IsrQueue = 1;
     private const byte IsrConfig = 2;
     private readonly Lock _gate = new();
@@ -27,6 +28,8 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
     private readonly byte[] _messageBuffer = new byte[Forwarding.MaxMessageBytes];
     private ushort _notificationSelect;
     private byte _isr;
+    private bool _hasRaisedLine;
+    private int _trappedAccesses;
     private VfioUserSession? _session;
 
     /// <summary>Makes the device and begins to listen for the other VM.</summary>
@@ -80,6 +83,8 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
         lock (_gate)
         {
             _session = session;
+            _hasRaisedLine = false;
+            _trappedAccesses = 0;
         }
 
         _report("the appliance's side is attached");
@@ -140,6 +145,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
                     _vectorTable.AsSpan((int)offset, destination.Length).CopyTo(destination);
                     break;
                 case 2 when offset >= _layout.MemoryOffset:
+                    CountTrappedAccess(offset);
                     _memory.Read(offset, destination);
                     break;
                 case 2:
@@ -176,6 +182,7 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
                     WriteDoorbell(offset, source.Length);
                     break;
                 case 2 when offset >= _layout.MemoryOffset:
+                    CountTrappedAccess(offset);
                     _memory.Write(offset, source);
                     break;
                 case 2:
@@ -343,6 +350,19 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
         }
     }
 
+    // What the client could map and yet reaches by messages is a mistake that costs nearly all of the speed: it is said once, with what helps.
+    private void CountTrappedAccess(ulong offset)
+    {
+        if (offset - ComputeMemory.FileOffset < _memory.FileBytes && ++_trappedAccesses == TrappedAccessLimit)
+        {
+            _report(
+                $"the appliance's side has reached the other VM's memory by {TrappedAccessLimit} messages, some 10000 times slower than a load, although it could map it: "
+                + (_hasRaisedLine
+                    ? "QEMU stops mapping it at the first interrupt of the device's line; start vvu-device with --no-interrupt-line, and the Appliance VM anew"
+                    : "its hypervisor did not map it, or maps it no more"));
+        }
+    }
+
     private void WriteDoorbell(ulong offset, int width)
     {
         if (width is >= 1 and <= 4)
@@ -399,7 +419,9 @@ internal sealed partial class VvuPciDevice : IVfioUserDevice, IDisposable
             return;
         }
 
-        _session?.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isPending && !_config.IsLineDisabled);
+        bool isRaised = isPending && !_config.IsLineDisabled;
+        _hasRaisedLine |= isRaised;
+        _session?.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isRaised);
     }
 
     private void Fail(string reason)

@@ -23,6 +23,7 @@ internal sealed class VvuServer : IDisposable
     private readonly EventFd _wake;
     private readonly Epoll _epoll = Epoll.Create();
     private readonly VvuLink _link;
+    private readonly SlowMemoryWatch _slowMemory;
     private readonly CancellationToken _stopping;
     private readonly CancellationToken _cut;
     private readonly byte[] _buffer = new byte[MessageQueue.BufferBytes];
@@ -51,6 +52,9 @@ internal sealed class VvuServer : IDisposable
         _stopping = stopping;
         _cut = cut;
         _link = new VvuLink(device, allowsDma);
+        _slowMemory = new SlowMemoryWatch(device.MeasureMemory, nanoseconds => _context.Logger.LogWarning(
+            "{Name}: {Address}: a load from the Compute VM's memory takes {Microseconds:0.#} us: this VM's hypervisor maps it no more, as QEMU does at the first interrupt of a vfio-user device's line. Everything works, some hundred times slower. Start vvu-device with --no-interrupt-line, and this VM anew",
+            _context.Name, device.Pci.Address, nanoseconds / 1000.0));
         _epoll.Add(wake.Raw, EpollEvents.In, 0);
         for (var vector = 0; vector < Math.Min(device.Vectors.Count, 2); vector++)
         {
@@ -174,8 +178,15 @@ internal sealed class VvuServer : IDisposable
                 throw new VhostUserException($"message {header.Request} has {payload.Length} bytes of payload and announces {header.PayloadBytes}");
             }
 
+            if (!_hasHandshake && !_device.HasFullForwarding && !IsOpening((FrontEndRequest)header.Request))
+            {
+                // Answered, it would be believed: a ring's base of 0 would make the other VM's driver do old requests again.
+                throw new VhostUserException(
+                    $"its first message is {(FrontEndRequest)header.Request}: it is in the middle of a session with an earlier vhostd, which this vvu device kept connected. Its connection is closed now: with reconnect=1 on its chardev it begins anew, else restart the Compute VM");
+            }
+
             MemoryTable.Rewrite((FrontEndRequest)header.Request, payload, _device.Layout.MemoryOffsetBytes);
-            _hasHandshake |= (FrontEndRequest)header.Request is FrontEndRequest.GetFeatures or FrontEndRequest.SetOwner;
+            _hasHandshake |= IsOpening((FrontEndRequest)header.Request);
             var message = new VhostUserMessage(header, payload.ToArray(), []);
             // The session is asynchronous because reactors answer it; this thread has nothing else to do meanwhile.
             _session!.HandleAsync(message, _cut).AsTask().GetAwaiter().GetResult();
@@ -191,6 +202,9 @@ internal sealed class VvuServer : IDisposable
             Drop();
         }
     }
+
+    private static bool IsOpening(FrontEndRequest request) =>
+        request is FrontEndRequest.GetFeatures or FrontEndRequest.SetOwner or FrontEndRequest.ResetOwner or FrontEndRequest.GetProtocolFeatures or FrontEndRequest.GetQueueNum;
 
     // Ends the session and makes the device close the other VM's connection, so that it may begin anew.
     private void Drop()
@@ -272,6 +286,7 @@ internal sealed class VvuServer : IDisposable
                 _device.Virtio.ReadIsr();
                 _device.ForwardKicks();
                 _device.Pci.UnmaskInterrupt();
+                _slowMemory.OnInterrupt();
             }
         }
 

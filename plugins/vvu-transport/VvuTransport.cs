@@ -112,8 +112,8 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
     /// Only vvu-device forwards everything, and in a VM its BAR is no RAM to the machine's emulated devices: QEMU lets them work on copies, and virtio-scsi's copy
     /// is written back over what the disk was read into. Over a vfio-user socket there is no such machine between.
     /// </summary>
-    private bool AllowsDma(VvuDevice device) =>
-        options.DirectDma ?? (!device.HasFullForwarding || options.Address.Contains('/', StringComparison.Ordinal));
+    internal static bool AllowsDma(VvuTransportOptions options, bool hasFullForwarding) =>
+        options.DirectDma ?? (!hasFullForwarding || options.Address.Contains('/', StringComparison.Ordinal));
 
     private VvuDevice Open()
     {
@@ -140,7 +140,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         {
             using (device)
             {
-                using var server = new VvuServer(context, _served!, device, AllowsDma(device), _wake, _stopping.Token, _cut.Token);
+                using var server = new VvuServer(context, _served!, device, AllowsDma(options, device.HasFullForwarding), _wake, _stopping.Token, _cut.Token);
                 _server = server;
                 server.Run();
             }

@@ -10,6 +10,8 @@ internal sealed class RecordingRegistry : IMemoryRegistry
 
     public int RegisteredCount => _regions.Count;
 
+    public IEnumerable<MemoryRegion> Regions => _regions.Values;
+
     public int TotalCount { get; private set; }
 
     public IDisposable Register(MemoryRegion region)
