@@ -48,6 +48,7 @@ internal static class CommandTable
         new(CommandKind.PersistentReserveOut, "5F 04 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x04),
         new(CommandKind.PersistentReserveOut, "5F 05 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x05),
         new(CommandKind.PersistentReserveOut, "5F 06 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x06),
+        new(CommandKind.PersistentReserveOut, "5F 07 FF 00 00 FF FF FF FF 00", ConflictsWithReserve6, 0x07),
         new(CommandKind.Read, "88 1C FF FF FF FF FF FF FF FF FF FF FF FF 1F 00", ReadTraits),
         new(CommandKind.CompareAndWrite, "89 18 FF FF FF FF FF FF FF FF 00 00 00 FF 1F 00", WriteTraits),
         new(CommandKind.Write, "8A 18 FF FF FF FF FF FF FF FF FF FF FF FF 1F 00", WriteTraits),

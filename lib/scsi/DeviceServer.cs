@@ -16,7 +16,7 @@ public sealed unsafe class DeviceServer : IDisposable
 
     private readonly byte[] _buffer = new byte[8192];
 
-    private TaskAbortion? _abortion;
+    private CommandWait? _wait;
 
     internal ScratchPool Scratch { get; } = new();
 
@@ -47,8 +47,20 @@ public sealed unsafe class DeviceServer : IDisposable
     }
 
     /// <summary>What the command that was just begun waits for. Once after each <see cref="ScsiAction.Wait"/>.</summary>
-    public TaskAbortion TakeAbortion()
-        => Interlocked.Exchange(ref _abortion, null) ?? throw new InvalidOperationException("no command waits");
+    public CommandWait TakeWait()
+        => Interlocked.Exchange(ref _wait, null) ?? throw new InvalidOperationException("no command waits");
+
+    /// <summary>Ends a command that waited. Afterwards it is done.</summary>
+    /// <param name="wait">What it waited for, and which is done.</param>
+    /// <param name="task">The task.</param>
+    public static void EndWait(CommandWait wait, ScsiTask* task)
+    {
+        ArgumentNullException.ThrowIfNull(wait);
+        if (wait.HasFailed)
+        {
+            TaskResult.Check(task, SenseKey.HardwareError, AdditionalSense.InternalTargetFailure);
+        }
+    }
 
     /// <summary>Starts a command for a logical unit number that no unit has (SPC-4, section 4.2; SAM-5, section 4.12).</summary>
     /// <param name="target">The target.</param>
@@ -230,8 +242,8 @@ public sealed unsafe class DeviceServer : IDisposable
             case CommandKind.PersistentReserveIn:
                 return PersistentReserveIn.Execute(nexus, task, _buffer);
             case CommandKind.PersistentReserveOut:
-                _abortion = PersistentReserveOut.Execute(nexus, task);
-                return _abortion is null ? ScsiAction.Done : ScsiAction.Wait;
+                _wait = PersistentReserveOut.Execute(nexus, task, _buffer);
+                return _wait is null ? ScsiAction.Done : ScsiAction.Wait;
             default:
                 return TaskResult.Check(task, SenseKey.IllegalRequest, AdditionalSense.InvalidOperationCode);
         }

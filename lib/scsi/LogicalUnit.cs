@@ -14,11 +14,13 @@ public sealed class LogicalUnit : IBdevObserver
     private ModeParameters _mode;
     private bool _isStopped;
     private volatile LogicalUnitState? _state;
+    private ulong _lastNaa;
 
-    internal LogicalUnit(IBdevPort port, string identitySalt)
+    internal LogicalUnit(IBdevPort port, string identitySalt, ReservationStore? store)
     {
         Port = port;
         IdentitySalt = identitySalt;
+        Store = store;
         Reservations = new Reservations(this);
         Rebuild();
         _subscription = port.Subscribe(this);
@@ -42,6 +44,9 @@ public sealed class LogicalUnit : IBdevObserver
     internal string IdentitySalt { get; }
 
     internal Reservations Reservations { get; }
+
+    /// <summary>Where persistent reservations outlive a loss of power; null: nowhere.</summary>
+    internal ReservationStore? Store { get; }
 
     /// <summary>Guards all that is shared by the nexuses.</summary>
     internal Lock SharedLock => _lock;
@@ -183,6 +188,23 @@ public sealed class LogicalUnit : IBdevObserver
     private void Rebuild()
     {
         var info = Port.Info;
-        _state = info is null ? null : new LogicalUnitState(info, new LogicalUnitIdentity(Port.Name, info, IdentitySalt), _mode, _isStopped);
+        if (info is null)
+        {
+            _state = null;
+            return;
+        }
+
+        var identity = new LogicalUnitIdentity(Port.Name, info, IdentitySalt);
+        if (identity.Naa != _lastNaa)
+        {
+            // Reservations belong to a unit, not to the place where it is: before it can be reached, those that were kept of it hold.
+            _lastNaa = identity.Naa;
+            Reservations.Restore(Store?.Find(identity.Naa));
+        }
+
+        _state = new LogicalUnitState(info, identity, _mode, _isStopped);
     }
+
+    /// <summary>Keeps the persistent reservations. Under <see cref="SharedLock"/>, with a store.</summary>
+    internal Task SaveReservations() => Store!.SaveAsync(Reservations.ToRecord(_lastNaa));
 }

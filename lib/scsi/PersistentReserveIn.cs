@@ -10,8 +10,6 @@ internal static unsafe class PersistentReserveIn
     public const int ReportCapabilities = 2;
     public const int ReadFullStatus = 3;
 
-    private const byte SerialAttachedScsi = 0x06;
-
     public static ScsiAction Execute(ItlNexus nexus, ScsiTask* task, byte[] buffer)
     {
         var cdb = ScsiTask.CdbOf(task);
@@ -23,7 +21,7 @@ internal static unsafe class PersistentReserveIn
             {
                 ReadKeys => WriteKeys(reservations, buffer),
                 ReadReservation => WriteReservation(reservations, buffer),
-                ReportCapabilities => WriteCapabilities(buffer),
+                ReportCapabilities => WriteCapabilities(nexus.Unit, buffer),
                 _ => WriteFullStatus(reservations, buffer),
             };
         }
@@ -59,10 +57,13 @@ internal static unsafe class PersistentReserveIn
         return WriteHeader(reservations, buffer, 24);
     }
 
-    private static int WriteCapabilities(byte[] buffer)
+    private static int WriteCapabilities(LogicalUnit unit, byte[] buffer)
     {
-        // TMV: the type mask is valid, and all six types are there.
-        ReadOnlySpan<byte> data = [0x00, 0x08, 0x00, 0x80, 0xEA, 0x01, 0x00, 0x00];
+        // SIP_C and ATP_C, and PTPL_C where there is a store; TMV: the type mask is valid, and all six types are there; PTPL_A.
+        ReadOnlySpan<byte> data =
+        [
+            0x00, 0x08, (byte)(0x0C | (unit.Store is null ? 0 : 0x01)), (byte)(0x80 | (unit.Reservations.IsPersistent ? 0x01 : 0)), 0xEA, 0x01, 0x00, 0x00,
+        ];
         data.CopyTo(buffer);
         return data.Length;
     }
@@ -81,12 +82,9 @@ internal static unsafe class PersistentReserveIn
                 descriptor[13] = (byte)reservations.Type;
             }
 
-            BinaryPrimitives.WriteUInt16BigEndian(descriptor[18..], registration.RelativePortId);
-            BinaryPrimitives.WriteUInt32BigEndian(descriptor[20..], 24);
-
-            // A TransportID in the form that holds an NAA name (SPC-4, section 7.6.4.8).
-            descriptor[24] = SerialAttachedScsi;
-            BinaryPrimitives.WriteUInt64BigEndian(descriptor[28..], registration.InitiatorNaa);
+            BinaryPrimitives.WriteUInt16BigEndian(descriptor[18..], reservations.PortIdOf(registration));
+            BinaryPrimitives.WriteUInt32BigEndian(descriptor[20..], TransportId.LengthBytes);
+            TransportId.Write(descriptor[24..], registration.InitiatorNaa);
             length += descriptor.Length;
         }
 

@@ -3,8 +3,7 @@ using System.Buffers.Binary;
 namespace Vhost.Scsi;
 
 /// <summary>
-/// PERSISTENT RESERVE OUT (SPC-4, section 6.16). Not offered, and refused: REGISTER AND MOVE, persistence through power loss
-/// (APTPL), registering other ports (SPEC_I_PT, ALL_TG_PT).
+/// PERSISTENT RESERVE OUT (SPC-4, section 6.16). Persistence through power loss (APTPL) is there where the unit has a <see cref="ReservationStore"/>.
 /// </summary>
 internal static unsafe class PersistentReserveOut
 {
@@ -15,44 +14,84 @@ internal static unsafe class PersistentReserveOut
     public const int Preempt = 4;
     public const int PreemptAndAbort = 5;
     public const int RegisterAndIgnoreExistingKey = 6;
+    public const int RegisterAndMoveReservation = 7;
 
     private const int ListLengthBytes = 24;
-
-    // What READ FULL STATUS fits into a response.
-    private const int MaxRegistrations = 128;
+    private const int FlagsField = 20;
 
     /// <summary>Executes the command; the task's results are set.</summary>
     /// <returns>What the command waits for before it is done, or null.</returns>
-    public static TaskAbortion? Execute(ItlNexus nexus, ScsiTask* task)
+    public static CommandWait? Execute(ItlNexus nexus, ScsiTask* task, byte[] buffer)
     {
         var cdb = ScsiTask.CdbOf(task);
-        if (BinaryPrimitives.ReadUInt32BigEndian(cdb[5..]) != ListLengthBytes)
+        var serviceAction = cdb[1] & 0x1F;
+        var length = BinaryPrimitives.ReadUInt32BigEndian(cdb[5..]);
+        if (length < ListLengthBytes || length > (uint)buffer.Length)
         {
             TaskResult.ParameterListLengthError(task);
             return null;
         }
 
-        Span<byte> list = stackalloc byte[ListLengthBytes];
+        var list = buffer.AsSpan(0, (int)length);
         if (!Transfers.FetchParameters(task, list))
         {
             return null;
         }
 
-        foreach (var bit in (ReadOnlySpan<int>)[3, 2, 0])
+        var canPersist = nexus.Unit.Store is not null;
+        if (!(serviceAction == RegisterAndMoveReservation ? RegisterAndMove.Check(list, canPersist, task) : CheckList(serviceAction, list, canPersist, task)))
         {
-            if ((list[20] & (1 << bit)) != 0)
-            {
-                TaskResult.InvalidParameter(task, 20, bit);
-                return null;
-            }
+            return null;
         }
 
         lock (nexus.Unit.SharedLock)
         {
+            var reservations = nexus.Unit.Reservations;
+            var wasPersistent = reservations.IsPersistent;
             var preempted = ExecuteLocked(nexus, task, list);
-            nexus.Unit.Reservations.Recompute();
-            return (cdb[1] & 0x1F) == PreemptAndAbort && preempted.Length > 0 ? FindTasks(nexus, preempted) : null;
+            reservations.Recompute();
+            var victims = serviceAction == PreemptAndAbort ? FindTasks(nexus, preempted) : [];
+            var save = task->Status == ScsiStatus.Good && (wasPersistent || reservations.IsPersistent) ? nexus.Unit.SaveReservations() : null;
+            return victims.Length == 0 && save is null ? null : new CommandWait(victims, save);
         }
+    }
+
+    private static bool CheckList(int serviceAction, ReadOnlySpan<byte> list, bool canPersist, ScsiTask* task)
+    {
+        var flags = list[FlagsField];
+        var isRegistering = serviceAction is Register or RegisterAndIgnoreExistingKey;
+        if ((flags & 0xF2) != 0)
+        {
+            TaskResult.InvalidParameter(task, FlagsField, 7);
+        }
+        else if (list[FlagsField + 1] != 0)
+        {
+            TaskResult.InvalidParameter(task, FlagsField + 1);
+        }
+        else if ((flags & 0x08) != 0 && serviceAction != Register)
+        {
+            // SPEC_I_PT
+            TaskResult.InvalidParameter(task, FlagsField, 3);
+        }
+        else if ((flags & 0x01) != 0 && isRegistering && !canPersist)
+        {
+            // APTPL
+            TaskResult.InvalidParameter(task, FlagsField, 0);
+        }
+        else if ((flags & 0x08) == 0
+            ? list.Length != ListLengthBytes
+            : list.Length < ListLengthBytes + 4
+                || (list.Length - ListLengthBytes - 4) % TransportId.LengthBytes != 0
+                || BinaryPrimitives.ReadUInt32BigEndian(list[ListLengthBytes..]) != (uint)(list.Length - ListLengthBytes - 4))
+        {
+            TaskResult.ParameterListLengthError(task);
+        }
+        else
+        {
+            return true;
+        }
+
+        return false;
     }
 
     private static Registration[] ExecuteLocked(ItlNexus nexus, ScsiTask* task, ReadOnlySpan<byte> list)
@@ -63,24 +102,22 @@ internal static unsafe class PersistentReserveOut
         var reservations = nexus.Unit.Reservations;
         var mine = reservations.Find(nexus);
         var isRegistering = serviceAction is Register or RegisterAndIgnoreExistingKey;
-        var hasKey = isRegistering
-            ? serviceAction == RegisterAndIgnoreExistingKey || key == (mine?.Key ?? 0)
-            : mine is not null && mine.Key == key;
-        if (reservations.IsReserved6 || !hasKey)
+        if (reservations.IsReserved6 || (!isRegistering && (mine is null || mine.Key != key)))
         {
             TaskResult.WithStatus(task, ScsiStatus.ReservationConflict);
             return [];
         }
 
-        TaskResult.Good(task, ListLengthBytes);
-        if (isRegistering)
-        {
-            SetKey(reservations, nexus, mine, serviceActionKey, task);
-            return [];
-        }
-
+        TaskResult.Good(task, (ulong)list.Length);
         switch (serviceAction)
         {
+            case Register:
+            case RegisterAndIgnoreExistingKey:
+                Registering.Execute(reservations, nexus, serviceAction == RegisterAndIgnoreExistingKey, list, task);
+                return [];
+            case RegisterAndMoveReservation:
+                RegisterAndMove.Execute(reservations, nexus, mine!, list, task);
+                return [];
             case Reserve:
                 DoReserve(reservations, mine!, task);
                 return [];
@@ -95,57 +132,8 @@ internal static unsafe class PersistentReserveOut
         }
     }
 
-    private static TaskAbortion? FindTasks(ItlNexus by, Registration[] preempted)
-    {
-        var nexuses = by.Unit.Nexuses.Where(nexus => nexus != by && preempted.Any(registration => registration.IsOf(nexus))).ToArray();
-        return nexuses.Length == 0 ? null : new TaskAbortion(nexuses);
-    }
-
-    private static void SetKey(Reservations reservations, ItlNexus nexus, Registration? mine, ulong key, ScsiTask* task)
-    {
-        if (mine is null)
-        {
-            if (key == 0)
-            {
-                return;
-            }
-
-            if (reservations.Registered.Count == MaxRegistrations)
-            {
-                TaskResult.Check(task, SenseKey.IllegalRequest, AdditionalSense.InsufficientRegistrationResources);
-                return;
-            }
-
-            reservations.Registered.Add(new Registration(nexus.Target.InitiatorNaa, nexus.Target.PortNaa, nexus.Target.RelativePortId, key));
-        }
-        else if (key != 0)
-        {
-            mine.Key = key;
-        }
-        else
-        {
-            Unregister(reservations, nexus, mine);
-        }
-
-        reservations.Generation++;
-    }
-
-    private static void Unregister(Reservations reservations, ItlNexus nexus, Registration mine)
-    {
-        var held = reservations.Holds(mine);
-        var wasForRegistrants = reservations.IncludesRegistrants;
-        reservations.Registered.Remove(mine);
-
-        // A reservation that all registrants hold stays as long as one is left.
-        if (held && (!reservations.IsHeldByAll || reservations.Registered.Count == 0))
-        {
-            reservations.SetReservation(ReservationType.None, null);
-            if (wasForRegistrants)
-            {
-                reservations.Tell(reservations.Registered, UnitAttentions.ReservationsReleased, nexus);
-            }
-        }
-    }
+    private static ItlNexus[] FindTasks(ItlNexus by, Registration[] preempted)
+        => [.. by.Unit.Nexuses.Where(nexus => nexus != by && preempted.Any(registration => registration.IsOf(nexus)))];
 
     private static void DoReserve(Reservations reservations, Registration mine, ScsiTask* task)
     {

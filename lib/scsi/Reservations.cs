@@ -6,6 +6,9 @@ namespace Vhost.Scsi;
 /// </summary>
 internal sealed unsafe class Reservations(LogicalUnit unit)
 {
+    // What READ FULL STATUS fits into a response.
+    private const int MaxRegistrations = 128;
+
     private ItlNexus? _reserve6Holder;
 
     /// <summary>The registrations, in the order in which they came.</summary>
@@ -21,6 +24,9 @@ internal sealed unsafe class Reservations(LogicalUnit unit)
     public Registration? Holder { get; private set; }
 
     public LogicalUnit Unit => unit;
+
+    /// <summary>Whether registrations and reservation persist through a loss of power: what APTPL said in the last registration.</summary>
+    public bool IsPersistent { get; set; }
 
     /// <summary>Whether all registrants hold the reservation.</summary>
     public bool IsHeldByAll => Type is ReservationType.WriteExclusiveAllRegistrants or ReservationType.ExclusiveAccessAllRegistrants;
@@ -78,6 +84,50 @@ internal sealed unsafe class Reservations(LogicalUnit unit)
     public void OnLogicalUnitReset()
     {
         _reserve6Holder = null;
+        Recompute();
+    }
+
+    public bool HasRoomFor(int count) => count <= MaxRegistrations - Registered.Count;
+
+    public Registration Add(ItlNexus nexus, ulong key)
+    {
+        var target = nexus.Target;
+        var registration = new Registration(new(target.InitiatorNaa, target.PortNaa, target.RelativePortId, key));
+        Registered.Add(registration);
+        return registration;
+    }
+
+    /// <summary>The identifier that a registration's target port has now, or had.</summary>
+    public ushort PortIdOf(Registration registration)
+    {
+        foreach (var nexus in unit.Nexuses)
+        {
+            if (nexus.Target.PortNaa == registration.PortNaa)
+            {
+                return nexus.Target.RelativePortId;
+            }
+        }
+
+        return registration.RelativePortId;
+    }
+
+    /// <summary>What is to outlive a loss of power: nothing, unless the reservations persist.</summary>
+    public ReservationRecord ToRecord(ulong naa) => IsPersistent
+        ? new(naa, Type, Holder is null ? -1 : Registered.IndexOf(Holder), [.. Registered.Select(one => one.ToEntry())])
+        : new(naa, ReservationType.None, -1, []);
+
+    /// <summary>The power is back, or another unit takes this place: what was kept of it holds from now on, and nothing else.</summary>
+    public void Restore(ReservationRecord? record)
+    {
+        Registered.Clear();
+        Generation = 0;
+        IsPersistent = record is not null;
+        foreach (var entry in record?.Registrations ?? [])
+        {
+            Registered.Add(new Registration(entry));
+        }
+
+        SetReservation(record?.Type ?? ReservationType.None, record is { HolderIndex: >= 0 } ? Registered[record.HolderIndex] : null);
         Recompute();
     }
 

@@ -12,7 +12,7 @@ public enum ScsiAction
     Submit,
 
     /// <summary>
-    /// Take <see cref="DeviceServer.TakeAbortion"/> and start it; when it is done, the command is done: its results are set already. Only
+    /// Take <see cref="DeviceServer.TakeWait"/> and start it; when it is done, call <see cref="DeviceServer.EndWait"/>, and the command is done. Only
     /// <see cref="DeviceServer.Begin"/> asks for that. A task that is aborted meanwhile ends at once.
     /// </summary>
     Wait,

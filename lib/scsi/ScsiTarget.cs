@@ -22,9 +22,11 @@ public sealed class ScsiTarget : IDisposable
     /// Tells bdevs that have neither UUID nor serial number apart from those of the same name on other machines: the machine's id. It is part of the
     /// identity that guests see, so it stays the same across restarts, and is the same at all targets that share a bdev.
     /// </param>
-    public ScsiTarget(LogicalUnitRegistry registry, string portName, string initiatorName, string identitySalt)
+    /// <param name="store">Where persistent reservations outlive a loss of power, the same at all targets that share a bdev; null: they do not.</param>
+    public ScsiTarget(LogicalUnitRegistry registry, string portName, string initiatorName, string identitySalt, ReservationStore? store = null)
     {
         ArgumentNullException.ThrowIfNull(registry);
+        Store = store;
         _registry = registry;
         IdentitySalt = identitySalt;
         PortName = portName;
@@ -44,6 +46,8 @@ public sealed class ScsiTarget : IDisposable
     public ushort RelativePortId { get; }
 
     internal string IdentitySalt { get; }
+
+    internal ReservationStore? Store { get; }
 
     internal ulong PortNaa { get; }
 

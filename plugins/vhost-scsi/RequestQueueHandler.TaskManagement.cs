@@ -1,3 +1,4 @@
+using Vhost.Scsi;
 using Vhost.Virtio;
 
 namespace Vhost.Plugins.VhostScsi;
@@ -7,7 +8,7 @@ internal sealed unsafe partial class RequestQueueHandler
 {
     private readonly List<Wait> _waits = [];
 
-    // Commands that wait for the end of other initiators' tasks, by a number of their own: a slot may have another command when the end comes.
+    // Commands that wait for something else than a block request, by a number of their own: a slot may have another command when the end comes.
     private readonly Dictionary<long, nint> _waiting = [];
     private long _lastWaiting;
 
@@ -67,26 +68,29 @@ internal sealed unsafe partial class RequestQueueHandler
         }
     }
 
-    /// <summary>The command waits for the end of other initiators' tasks. The queue's reactor.</summary>
+    /// <summary>The command waits. The queue's reactor.</summary>
     private void BeginWait(VirtioRequest* request)
     {
         var number = ++_lastWaiting;
+        var wait = _server.TakeWait();
         _waiting.Add(number, (nint)request);
-        _server.TakeAbortion().Start(() => Reactor.Post(
+        wait.Start(() => Reactor.Post(
             static state =>
             {
-                var (handler, ended) = ((RequestQueueHandler, long))state!;
-                handler.EndWaiting(ended);
+                var (handler, ended, waited) = ((RequestQueueHandler, long, CommandWait))state!;
+                handler.EndWaiting(ended, waited);
             },
-            (this, number)));
+            (this, number, wait)));
     }
 
-    private void EndWaiting(long number)
+    private void EndWaiting(long number, CommandWait wait)
     {
         if (_waiting.Remove(number, out var pointer))
         {
             var request = (VirtioRequest*)pointer;
-            Finish(request, (RequestSlot*)VirtioRequest.PrivateOf(request));
+            var slot = (RequestSlot*)VirtioRequest.PrivateOf(request);
+            DeviceServer.EndWait(wait, &slot->Task);
+            Finish(request, slot);
             _queue!.Flush();
         }
     }

@@ -17,10 +17,18 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
     private readonly Dictionary<int, Task> _removals = [];
     private readonly LogicalUnitRegistry _registry;
     private readonly string _identity;
+    private readonly ReservationStore? _store;
     private volatile SessionState? _session;
 
-    public VhostScsiDevice(DeviceContext context, VhostScsiOptions options, LogicalUnitRegistry registry, string identity, IReadOnlyDictionary<byte, IBdevPort> bdevs)
+    public VhostScsiDevice(
+        DeviceContext context,
+        VhostScsiOptions options,
+        LogicalUnitRegistry registry,
+        string identity,
+        ReservationStore? store,
+        IReadOnlyDictionary<byte, IBdevPort> bdevs)
     {
+        _store = store;
         _context = context;
         _registry = registry;
         _identity = identity;
@@ -29,7 +37,7 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
         Config = new VirtioScsiConfig(options.Queues);
         foreach (var number in bdevs.Keys.Order())
         {
-            var target = new ScsiTarget(registry, $"{context.Name}:{number}", context.Name, identity);
+            var target = new ScsiTarget(registry, $"{context.Name}:{number}", context.Name, identity, store);
             _targets[number] = target;
             _targetNumbers[target] = number;
         }
@@ -110,7 +118,7 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
                 throw new InvalidOperationException($"target {targetNumber} of {_context.Name} is still being removed: its bdev has requests under way");
             }
 
-            var target = new ScsiTarget(_registry, $"{_context.Name}:{targetNumber}", _context.Name, _identity);
+            var target = new ScsiTarget(_registry, $"{_context.Name}:{targetNumber}", _context.Name, _identity, _store);
             _targetNumbers[target] = (byte)targetNumber;
             try
             {

@@ -45,6 +45,15 @@ public sealed class VhostScsiFactory : DeviceTypeFactory<VhostScsiOptions>
         {
             errors.Add("identity", "it is empty; leave it out to use this machine's id");
         }
+
+        if (options.Reservations is { } directory)
+        {
+            var fault = directory.Length == 0 ? "it is empty; leave it out to keep no reservations" : ReservationStore.FindFault(directory);
+            if (fault is not null)
+            {
+                errors.Add("reservations", fault);
+            }
+        }
     }
 
     /// <inheritdoc/>
@@ -65,7 +74,8 @@ public sealed class VhostScsiFactory : DeviceTypeFactory<VhostScsiOptions>
             bdevs.Add(number, context.GetBdev(bdev));
         }
 
-        return new VhostScsiDevice(context, options, _registry, options.Identity ?? ReadMachineId(), bdevs);
+        var store = options.Reservations is { } directory ? _registry.OpenStore(directory, context.Logger) : null;
+        return new VhostScsiDevice(context, options, _registry, options.Identity ?? ReadMachineId(), store, bdevs);
     }
 
     // "007" would be a second spelling of target 7.

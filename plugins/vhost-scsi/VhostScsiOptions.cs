@@ -25,4 +25,8 @@ public sealed class VhostScsiOptions
     /// </summary>
     [Description("Part of the identity of disks that have neither UUID nor serial number; this machine's id by default. Give both hosts of a migration the same.")]
     public string? Identity { get; set; }
+
+    /// <summary>The directory that keeps persistent reservations through a loss of power; none by default.</summary>
+    [Description("A directory that keeps persistent reservations through a restart of vhostd or a loss of power, where initiators ask for that (APTPL). Default: they are not kept, and such a request is refused. Controllers that share a bdev give the same.")]
+    public string? Reservations { get; set; }
 }

@@ -15,9 +15,9 @@ public sealed unsafe class Initiator : IBdevCompletions, IDisposable
     private readonly ScsiTask* _task = (ScsiTask*)NativeMemory.AllocZeroed((nuint)sizeof(ScsiTask));
     private int _completed;
 
-    public Initiator(LogicalUnitRegistry registry, MemoryBdevPort port, string name = "initiator", ILogicalUnitListener? listener = null, string identity = "machine")
+    public Initiator(LogicalUnitRegistry registry, MemoryBdevPort port, string name = "initiator", ILogicalUnitListener? listener = null, string identity = "machine", ReservationStore? store = null, string? portName = null)
     {
-        Target = new ScsiTarget(registry, name + ":0", name, identity);
+        Target = new ScsiTarget(registry, portName ?? name + ":0", name, identity, store);
         Nexus = Target.Attach(0, port, listener);
         _channel = port.OpenChannel(new ManualReactor(), this);
     }
@@ -70,9 +70,11 @@ public sealed unsafe class Initiator : IBdevCompletions, IDisposable
 
         if (action == ScsiAction.Wait)
         {
-            var isDone = false;
-            _server.TakeAbortion().Start(() => isDone = true);
-            Assert.True(isDone, "nobody's tasks are under way here");
+            using var isDone = new ManualResetEventSlim();
+            var wait = _server.TakeWait();
+            wait.Start(isDone.Set);
+            Assert.True(isDone.Wait(TimeSpan.FromSeconds(60)), "the command does not end");
+            DeviceServer.EndWait(wait, _task);
         }
 
         output.CheckGuards();

@@ -256,16 +256,16 @@ public sealed class PersistentReservationTests : IDisposable
         Assert.Equal((0x06, 3), (status[8 + 24], status[8 + 28] >> 4));
         Assert.NotEqual(status[(8 + 28)..(8 + 36)], status[(56 + 28)..(56 + 36)]);
         Assert.NotEqual(status[8 + 19], status[56 + 19]);
-        Assert.Equal("00080080EA010000", In(_c, 2));
+        Assert.Equal("00080C80EA010000", In(_c, 2));
     }
 
     [Fact]
     public void What_is_not_offered_is_refused()
     {
         Out(_a, Register, 0, 0xA, flags: 0x01).IllegalParameter(20, 0); // APTPL
-        Out(_a, Register, 0, 0xA, flags: 0x04).IllegalParameter(20, 2); // ALL_TG_PT
-        Out(_a, Register, 0, 0xA, flags: 0x08).IllegalParameter(20, 3); // SPEC_I_PT
-        Out(_a, 7, 0, 0xA).IllegalField(1, 4);
+        Out(_a, Register, 0, 0xA, flags: 0x80).IllegalParameter(20, 7);
+        Out(_a, RegisterAndIgnore, 0, 0xA, flags: 0x08).IllegalParameter(20, 3); // SPEC_I_PT
+        Out(_a, 8, 0, 0xA).IllegalField(1, 4);
         _a.Run("5F 00 00 00 00 00000017 00", new byte[23]).Check(SenseKey.IllegalRequest, AdditionalSense.ParameterListLengthError);
         Out(_a, Register, 0, 0xA).Good();
         foreach (var type in (int[])[0, 2, 4, 9, 15])
