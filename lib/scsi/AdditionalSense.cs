@@ -6,6 +6,9 @@ public enum AdditionalSense : ushort
     /// <summary>NO ADDITIONAL SENSE INFORMATION.</summary>
     None = 0x0000,
 
+    /// <summary>OPERATION IN PROGRESS.</summary>
+    OperationInProgress = 0x0016,
+
     /// <summary>LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED: it was stopped.</summary>
     InitializingCommandRequired = 0x0402,
 
@@ -14,6 +17,12 @@ public enum AdditionalSense : ushort
 
     /// <summary>WRITE ERROR.</summary>
     WriteError = 0x0C00,
+
+    /// <summary>THIRD PARTY DEVICE FAILURE.</summary>
+    ThirdPartyDeviceFailure = 0x0D01,
+
+    /// <summary>COPY TARGET DEVICE NOT REACHABLE.</summary>
+    CopyTargetDeviceNotReachable = 0x0D02,
 
     /// <summary>UNRECOVERED READ ERROR.</summary>
     UnrecoveredReadError = 0x1100,
@@ -44,6 +53,24 @@ public enum AdditionalSense : ushort
 
     /// <summary>INVALID RELEASE OF PERSISTENT RESERVATION.</summary>
     InvalidReleaseOfPersistentReservation = 0x2604,
+
+    /// <summary>TOO MANY TARGET DESCRIPTORS.</summary>
+    TooManyTargetDescriptors = 0x2606,
+
+    /// <summary>UNSUPPORTED TARGET DESCRIPTOR TYPE CODE.</summary>
+    UnsupportedTargetDescriptorType = 0x2607,
+
+    /// <summary>TOO MANY SEGMENT DESCRIPTORS.</summary>
+    TooManySegmentDescriptors = 0x2608,
+
+    /// <summary>UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE.</summary>
+    UnsupportedSegmentDescriptorType = 0x2609,
+
+    /// <summary>UNEXPECTED INEXACT SEGMENT.</summary>
+    UnexpectedInexactSegment = 0x260A,
+
+    /// <summary>INLINE DATA LENGTH EXCEEDED.</summary>
+    InlineDataLengthExceeded = 0x260B,
 
     /// <summary>WRITE PROTECTED.</summary>
     WriteProtected = 0x2700,
@@ -80,6 +107,9 @@ public enum AdditionalSense : ushort
 
     /// <summary>SAVING PARAMETERS NOT SUPPORTED.</summary>
     SavingParametersNotSupported = 0x3900,
+
+    /// <summary>LOGICAL UNIT FAILED SELF-TEST.</summary>
+    LogicalUnitFailedSelfTest = 0x3E03,
 
     /// <summary>INQUIRY DATA HAS CHANGED.</summary>
     InquiryDataChanged = 0x3F03,

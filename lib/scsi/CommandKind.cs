@@ -32,6 +32,8 @@ internal enum CommandKind : byte
     OrWrite,
     ReportLuns,
     ReportTargetPortGroups,
+    ExtendedCopy,
+    ReceiveCopyResults,
     ReportSupportedOperationCodes,
     ReportSupportedTaskManagementFunctions,
 }

@@ -35,4 +35,10 @@ internal enum Continuation : byte
 
     /// <summary>The cache is flushed: the unit stops.</summary>
     Stop,
+
+    /// <summary>A block was read in a self-test.</summary>
+    SelfTest,
+
+    /// <summary>A piece of an EXTENDED COPY was read or written.</summary>
+    Copy,
 }

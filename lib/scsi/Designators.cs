@@ -12,6 +12,7 @@ internal static class Designators
     private const byte T10VendorId = 0x01;
     private const byte Naa = 0x03;
     private const byte RelativePort = 0x04;
+    private const byte PortGroup = 0x05;
     private const byte Uuid = 0x0A;
 
     /// <summary>The logical unit's own: NAA, UUID where there is one, and T10 vendor id.</summary>
@@ -34,13 +35,38 @@ internal static class Designators
         return length + 4 + t10.Length;
     }
 
-    /// <summary>The target port's: name and relative identifier.</summary>
+    /// <summary>Whether a designator of a CSCD descriptor, with its header, is one of the unit's.</summary>
+    public static bool IsOfUnit(ReadOnlySpan<byte> designator, LogicalUnitIdentity identity)
+    {
+        Span<byte> room = stackalloc byte[512];
+        var all = room[..WriteUnit(room, identity)];
+        while (all.Length > 0)
+        {
+            var one = all[..(4 + all[3])];
+            if (designator.Length == one.Length
+                && (designator[0] & 0x0F) == one[0]
+                && (designator[1] & 0x3F) == one[1]
+                && designator[4..].SequenceEqual(one[4..]))
+            {
+                return true;
+            }
+
+            all = all[one.Length..];
+        }
+
+        return false;
+    }
+
+    /// <summary>The target port's: name, relative identifier and group.</summary>
     public static int WriteTargetPort(Span<byte> destination, ScsiTarget target)
     {
         var length = WritePortName(destination, target);
         var relative = Begin(destination[length..], Binary, OfTargetPort | RelativePort, 4);
         BinaryPrimitives.WriteUInt32BigEndian(relative, target.RelativePortId);
-        return length + 4 + relative.Length;
+        length += 4 + relative.Length;
+        var group = Begin(destination[length..], Binary, OfTargetPort | PortGroup, 4);
+        BinaryPrimitives.WriteUInt32BigEndian(group, TargetPortGroups.GroupOf(target));
+        return length + 4 + group.Length;
     }
 
     /// <summary>The target port's name.</summary>

@@ -8,15 +8,24 @@ namespace Vhost.Scsi;
 /// that the caller submits, so that the caller decides on batches. One instance belongs to one reactor and serves any number of nexuses; READ and
 /// WRITE allocate nothing and take no lock.
 /// </summary>
+/// <param name="copyScope">The targets among which EXTENDED COPY copies; null: within one target only.</param>
 // SAFETY (all unsafe code here): tasks lie in native memory of the caller and stay there until they are done; their buffers are valid memory of the
 // lengths that the task states.
-public sealed unsafe class DeviceServer : IDisposable
+public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposable
 {
     private const byte ForceUnitAccessBit = 0x08;
 
+    // Of VERIFY (10), (12) and (16), less the group.
+    private const byte VerifyOperationCode = 0x0F;
+
     private readonly byte[] _buffer = new byte[8192];
 
+    // By a number that the task has; allocated, as a copy takes longer than that.
+    private readonly Dictionary<ulong, CopyOperation> _copies = [];
+    private ulong _lastCopy;
     private CommandWait? _wait;
+
+    internal ICopyScope? CopyScope => copyScope;
 
     internal ScratchPool Scratch { get; } = new();
 
@@ -49,6 +58,10 @@ public sealed unsafe class DeviceServer : IDisposable
     /// <summary>What the command that was just begun waits for. Once after each <see cref="ScsiAction.Wait"/>.</summary>
     public CommandWait TakeWait()
         => Interlocked.Exchange(ref _wait, null) ?? throw new InvalidOperationException("no command waits");
+
+    /// <summary>The logical unit that a task's block request is for. After <see cref="ScsiAction.SubmitElsewhere"/>.</summary>
+    /// <param name="task">The task.</param>
+    public ItlNexus UnitOf(ScsiTask* task) => _copies[task->Cursor].Unit;
 
     /// <summary>Ends a command that waited. Afterwards it is done.</summary>
     /// <param name="wait">What it waited for, and which is done.</param>
@@ -98,7 +111,7 @@ public sealed unsafe class DeviceServer : IDisposable
     /// its buffers.
     /// </summary>
     /// <param name="task">A task whose block request is completed.</param>
-    public void Abandon(ScsiTask* task) => Finish(task, ScsiAction.Done);
+    public void Abandon(ScsiTask* task) => Finish(task, TaskResult.Respond(task, ServiceResponse.Aborted));
 
     /// <summary>Frees what is not under way; memory of a task that is still under way is freed when that task is done.</summary>
     public void Dispose() => Scratch.Dispose();
@@ -226,15 +239,21 @@ public sealed unsafe class DeviceServer : IDisposable
             case CommandKind.ModeSelect:
                 return ModeSelect.Begin(nexus, state, command, task, _buffer);
             case CommandKind.LogSense:
-                return LogSense.Execute(task, _buffer);
+                return LogSense.Execute(nexus, task, _buffer);
             case CommandKind.StartStopUnit:
                 return StartStopUnit.Begin(nexus, state, task);
             case CommandKind.SendDiagnostic:
-                return SendDiagnostic.Execute(task);
+                return SendDiagnostic.Begin(this, state, task);
             case CommandKind.ReportSupportedOperationCodes:
                 return SupportedOperations.Execute(state, task, _buffer);
             case CommandKind.ReportSupportedTaskManagementFunctions:
                 return SupportedOperations.ExecuteTaskManagement(task);
+            case CommandKind.ReportTargetPortGroups:
+                return TargetPortGroups.Execute(nexus, task, _buffer);
+            case CommandKind.ExtendedCopy:
+                return ExtendedCopy.Begin(this, nexus, task, _buffer);
+            case CommandKind.ReceiveCopyResults:
+                return ExtendedCopy.Receive(nexus, task);
             case CommandKind.Reserve:
                 return nexus.Unit.Reservations.Reserve6(nexus, task);
             case CommandKind.Release:
@@ -249,9 +268,31 @@ public sealed unsafe class DeviceServer : IDisposable
         }
     }
 
+    internal ScsiAction BeginCopy(CopyOperation copy, ScsiTask* task)
+    {
+        task->Cursor = ++_lastCopy;
+        _copies.Add(task->Cursor, copy);
+        return copy.Next(task);
+    }
+
     private ScsiAction ContinueOther(ItlNexus nexus, ScsiTask* task)
     {
+        if (task->Continuation == Continuation.Copy)
+        {
+            return _copies[task->Cursor].Next(task);
+        }
+
         var state = nexus.Unit.State;
+        if (task->Block.Status == BlockStatus.IoError)
+        {
+            nexus.Unit.Log.CountError(task->Block.Operation, (task->Cdb[0] & 0x1F) == VerifyOperationCode);
+        }
+
+        if (task->Continuation == Continuation.SelfTest)
+        {
+            return SendDiagnostic.Next(nexus, state, task);
+        }
+
         if (task->Continuation == Continuation.OrWriteWrite && task->Block.Status == BlockStatus.Miscompare && !task->IsAborted && state is not null)
         {
             return OrWrite.Retry(state, task);
@@ -301,6 +342,11 @@ public sealed unsafe class DeviceServer : IDisposable
     {
         if (action == ScsiAction.Done && task->Scratch != null)
         {
+            if (task->Continuation == Continuation.Copy && _copies.Remove(task->Cursor, out var copy))
+            {
+                copy.End(task->Response == ServiceResponse.Complete && task->Status == ScsiStatus.Good);
+            }
+
             Scratch.Return(task->Scratch);
             task->Scratch = null;
         }

@@ -75,6 +75,7 @@ internal static unsafe class Inquiry
         data[2] = 0x06; // SPC-4
         data[3] = 0x12; // HISUP, response data format 2
         data[4] = StandardLengthBytes - 5;
+        data[5] = peripheral == DirectAccess ? (byte)(TargetPortGroups.InquiryBits | ThirdPartyCopy.InquiryBit) : (byte)0;
         data[6] = 0x10; // MULTIP: a bdev may be shared by several target ports
         data[7] = 0x02; // CMDQUE
         WriteAscii(data.Slice(8, 8), LogicalUnitIdentity.Vendor);

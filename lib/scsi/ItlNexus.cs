@@ -35,6 +35,9 @@ public sealed class ItlNexus
 
     internal ILogicalUnitListener? Listener { get; }
 
+    /// <summary>The copy operations that were begun through this nexus.</summary>
+    internal CopyStatusList Copies { get; } = new();
+
     /// <summary>Not 0 when a command must take the careful path.</summary>
     internal int Gate => Volatile.Read(ref _gate);
 

@@ -48,6 +48,8 @@ public sealed class LogicalUnit : IBdevObserver
     /// <summary>Where persistent reservations outlive a loss of power; null: nowhere.</summary>
     internal ReservationStore? Store { get; }
 
+    internal UnitLog Log { get; } = new();
+
     /// <summary>Guards all that is shared by the nexuses.</summary>
     internal Lock SharedLock => _lock;
 
@@ -127,6 +129,11 @@ public sealed class LogicalUnit : IBdevObserver
     {
         lock (_lock)
         {
+            if (_isStopped && !isStopped)
+            {
+                Log.CountStart();
+            }
+
             _isStopped = isStopped;
             Rebuild();
         }

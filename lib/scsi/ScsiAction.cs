@@ -12,6 +12,12 @@ public enum ScsiAction
     Submit,
 
     /// <summary>
+    /// Submit <see cref="ScsiTask.Block"/> on the channel of another logical unit, <see cref="DeviceServer.UnitOf"/>; when it is completed, call
+    /// <see cref="DeviceServer.Continue"/>. If the initiator does not see that unit any more, do so with <see cref="Abstractions.BlockStatus.NoDevice"/>.
+    /// </summary>
+    SubmitElsewhere,
+
+    /// <summary>
     /// Take <see cref="DeviceServer.TakeWait"/> and start it; when it is done, call <see cref="DeviceServer.EndWait"/>, and the command is done. Only
     /// <see cref="DeviceServer.Begin"/> asks for that. A task that is aborted meanwhile ends at once.
     /// </summary>

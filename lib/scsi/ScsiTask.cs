@@ -74,6 +74,9 @@ public unsafe struct ScsiTask
     /// <summary>Of a command with several steps: what remains.</summary>
     internal ulong Remaining;
 
+    /// <summary>Whether the task's block requests may be another logical unit's (<see cref="ScsiAction.SubmitElsewhere"/>).</summary>
+    public readonly bool IsCopy => Continuation == Continuation.Copy;
+
     /// <summary>The CDB's bytes.</summary>
     /// <param name="task">A task in native memory.</param>
     // SAFETY: the task lies in native memory of the caller, so its address is stable; the span has the inline array's length.

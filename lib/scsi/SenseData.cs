@@ -15,6 +15,7 @@ public static class SenseData
     /// <param name="additional">Additional sense code and qualifier.</param>
     /// <param name="information">The INFORMATION field, or null. Fixed format leaves out what does not fit in 32 bits.</param>
     /// <param name="specific">What goes with the sense key.</param>
+    /// <param name="commandSpecific">The COMMAND-SPECIFIC INFORMATION field, or null. Fixed format has its lower 32 bits.</param>
     /// <returns>The length that was written.</returns>
     public static int Write(
         Span<byte> destination,
@@ -22,12 +23,13 @@ public static class SenseData
         SenseKey key,
         AdditionalSense additional,
         ulong? information = null,
-        SenseKeySpecific specific = default)
+        SenseKeySpecific specific = default,
+        ulong? commandSpecific = null)
         => descriptorFormat
-            ? WriteDescriptors(destination, key, additional, information, specific)
-            : WriteFixed(destination, key, additional, information, specific);
+            ? WriteDescriptors(destination, key, additional, information, specific, commandSpecific)
+            : WriteFixed(destination, key, additional, information, specific, commandSpecific);
 
-    private static int WriteFixed(Span<byte> destination, SenseKey key, AdditionalSense additional, ulong? information, SenseKeySpecific specific)
+    private static int WriteFixed(Span<byte> destination, SenseKey key, AdditionalSense additional, ulong? information, SenseKeySpecific specific, ulong? commandSpecific)
     {
         var sense = destination[..FixedLengthBytes];
         sense.Clear();
@@ -40,12 +42,13 @@ public static class SenseData
         }
 
         sense[7] = FixedLengthBytes - 8;
+        BinaryPrimitives.WriteUInt32BigEndian(sense[8..], (uint)(commandSpecific ?? 0));
         BinaryPrimitives.WriteUInt16BigEndian(sense[12..], (ushort)additional);
         specific.CopyTo(sense[15..]);
         return FixedLengthBytes;
     }
 
-    private static int WriteDescriptors(Span<byte> destination, SenseKey key, AdditionalSense additional, ulong? information, SenseKeySpecific specific)
+    private static int WriteDescriptors(Span<byte> destination, SenseKey key, AdditionalSense additional, ulong? information, SenseKeySpecific specific, ulong? commandSpecific)
     {
         var sense = destination[..SenseBytes.LengthBytes];
         sense.Clear();
@@ -60,6 +63,15 @@ public static class SenseData
             descriptor[1] = 0x0A;
             descriptor[2] = 0x80;
             BinaryPrimitives.WriteUInt64BigEndian(descriptor[4..], value);
+            length += 12;
+        }
+
+        if (commandSpecific is { } command)
+        {
+            var descriptor = sense.Slice(length, 12);
+            descriptor[0] = 0x01;
+            descriptor[1] = 0x0A;
+            BinaryPrimitives.WriteUInt64BigEndian(descriptor[4..], command);
             length += 12;
         }
 

@@ -27,6 +27,9 @@ public enum SenseKey : byte
     /// <summary>DATA PROTECT.</summary>
     DataProtect = 0x7,
 
+    /// <summary>COPY ABORTED.</summary>
+    CopyAborted = 0x0A,
+
     /// <summary>ABORTED COMMAND.</summary>
     AbortedCommand = 0xB,
 

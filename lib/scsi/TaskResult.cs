@@ -34,11 +34,12 @@ internal static unsafe class TaskResult
         SenseKey key,
         AdditionalSense additional,
         ulong? information = null,
-        SenseKeySpecific specific = default)
+        SenseKeySpecific specific = default,
+        ulong? commandSpecific = null)
     {
         WithStatus(task, ScsiStatus.CheckCondition);
         var room = new Span<byte>(&task->Sense, SenseBytes.LengthBytes);
-        task->SenseLengthBytes = (byte)SenseData.Write(room, task->UsesDescriptorSense, key, additional, information, specific);
+        task->SenseLengthBytes = (byte)SenseData.Write(room, task->UsesDescriptorSense, key, additional, information, specific, commandSpecific);
         return ScsiAction.Done;
     }
 

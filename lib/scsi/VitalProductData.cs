@@ -12,6 +12,7 @@ internal static class VitalProductData
     private const byte ExtendedInquiry = 0x86;
     private const byte ModePagePolicy = 0x87;
     private const byte ScsiPorts = 0x88;
+    private const byte ThirdPartyCopyPage = 0x8F;
     private const byte BlockLimits = 0xB0;
     private const byte BlockDeviceCharacteristics = 0xB1;
     private const byte LogicalBlockProvisioning = 0xB2;
@@ -30,6 +31,7 @@ internal static class VitalProductData
             ExtendedInquiry => WriteExtendedInquiry(state, payload),
             ModePagePolicy => WriteModePagePolicy(payload),
             ScsiPorts => WritePorts(nexus, payload),
+            ThirdPartyCopyPage => ThirdPartyCopy.Write(payload),
             BlockLimits => WriteBlockLimits(state, payload),
             BlockDeviceCharacteristics => WriteCharacteristics(state, payload),
             LogicalBlockProvisioning when state.CanDiscard => WriteProvisioning(state, payload),
@@ -55,7 +57,7 @@ internal static class VitalProductData
         ReadOnlySpan<byte> pages =
         [
             SupportedPages, UnitSerialNumber, DeviceIdentification, ManagementNetworkAddresses, ExtendedInquiry, ModePagePolicy, ScsiPorts,
-            BlockLimits, BlockDeviceCharacteristics, LogicalBlockProvisioning,
+            ThirdPartyCopyPage, BlockLimits, BlockDeviceCharacteristics, LogicalBlockProvisioning,
         ];
         var count = state.CanDiscard ? pages.Length : pages.Length - 1;
         pages[..count].CopyTo(payload);

@@ -27,7 +27,7 @@ internal sealed unsafe partial class RequestQueueHandler
         {
             var request = queue.GetSlot(i);
             var slot = (RequestSlot*)VirtioRequest.PrivateOf(request);
-            if (!request->IsUnderWay || !function.Matches(slot->Lun, slot->Id))
+            if (!request->IsUnderWay || !(function.Matches(slot->Lun, slot->Id) || (slot->Task.IsCopy && function.EndsTasksOf(slot->Elsewhere))))
             {
                 continue;
             }
@@ -63,7 +63,7 @@ internal sealed unsafe partial class RequestQueueHandler
                     continue;
                 }
 
-                _channels[new VirtioScsiLun(slot->Lun).Target]?.Abort(&slot->Task.Block);
+                _channels[slot->Task.IsCopy ? slot->Elsewhere : new VirtioScsiLun(slot->Lun).Target]?.Abort(&slot->Task.Block);
             }
         }
     }

@@ -16,7 +16,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
 {
     private const int TargetCount = 256;
 
-    private readonly DeviceServer _server = new();
+    private readonly DeviceServer _server = new(session.Device);
     private readonly TargetChannel?[] _channels = new TargetChannel?[TargetCount];
     private readonly TargetChannel[] _dirty = new TargetChannel[Virtqueue.BatchSize];
     private readonly int _cdbBytes = session.Device.Config.CdbBytes;
@@ -122,13 +122,21 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
                 // Completed twice. The queue counts it.
                 queue.Complete(request, 0);
             }
-            else if (_server.Continue(channel.Nexus, &slot->Task) == ScsiAction.Submit)
-            {
-                channel.Add(completed.Pointer);
-            }
             else
             {
-                Finish(request, slot);
+                var action = _server.Continue(channel.Nexus, &slot->Task);
+                if (action == ScsiAction.Submit)
+                {
+                    channel.Add(completed.Pointer);
+                }
+                else if (action == ScsiAction.SubmitElsewhere)
+                {
+                    SubmitElsewhere(request, slot, channel.Nexus)?.SubmitBatch();
+                }
+                else
+                {
+                    Finish(request, slot);
+                }
             }
         }
 
@@ -174,6 +182,16 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
                 return;
             }
 
+            if (action == ScsiAction.SubmitElsewhere)
+            {
+                if (SubmitElsewhere(request, slot, nexus) is { } other)
+                {
+                    _dirty[_dirtyCount++] = other;
+                }
+
+                return;
+            }
+
             if (action == ScsiAction.Wait)
             {
                 BeginWait(request);
@@ -187,6 +205,31 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         }
 
         Finish(request, slot);
+    }
+
+    /// <summary>Adds the block request of a copy to the batch of the unit that it is for; if the guest does not see that any more, the task is done.</summary>
+    /// <returns>The channel whose batch is to be submitted, or null.</returns>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private TargetChannel? SubmitElsewhere(VirtioRequest* request, RequestSlot* slot, ItlNexus nexus)
+    {
+        var unit = _server.UnitOf(&slot->Task);
+        var number = session.Device.FindTarget(unit);
+        if (number < 0)
+        {
+            slot->Task.Block.Status = BlockStatus.NoDevice;
+            _server.Continue(nexus, &slot->Task);
+            Finish(request, slot);
+            return null;
+        }
+
+        var channel = _channels[number];
+        if (channel is null || channel.Nexus != unit)
+        {
+            channel = OpenChannel((byte)number, unit);
+        }
+
+        slot->Elsewhere = (byte)number;
+        return channel.Add(&slot->Task.Block) ? channel : null;
     }
 
     private bool BeginWithoutUnit(ScsiTarget? target, int lun, RequestSlot* slot)

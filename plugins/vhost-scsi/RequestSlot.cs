@@ -30,6 +30,9 @@ internal unsafe struct RequestSlot
     /// <summary>What the driver gets if the task is aborted.</summary>
     public Response AbortResponse;
 
+    /// <summary>Of a copy: the target that its block request is for.</summary>
+    public byte Elsewhere;
+
     /// <summary>Whether a task management function waits for the request.</summary>
     public bool IsAwaited;
 }

@@ -69,6 +69,10 @@ internal sealed class TaskManagement(TaskFunction function, ulong lun, ulong id,
         };
     }
 
+    /// <summary>Whether a copy that has a block request under way at a target is meant: if what is done there has to end.</summary>
+    public bool EndsTasksOf(byte target)
+        => new VirtioScsiLun(lun).Target == target && !IsQuery && function is not TaskFunction.AbortTask;
+
     /// <summary>A queue found a task. That queue's reactor.</summary>
     public void OnFound() => Interlocked.Increment(ref _foundCount);
 

@@ -6,7 +6,7 @@ using Vhost.Virtio;
 namespace Vhost.Plugins.VhostScsi;
 
 /// <summary>A virtio SCSI host device (virtio 1.3, section 5.6) with up to 256 targets.</summary>
-internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUnitListener
+internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUnitListener, ICopyScope
 {
     private const int MaxTargets = 256;
 
@@ -75,6 +75,8 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
 
     public VirtioScsiConfig Config { get; }
 
+    IEnumerable<ScsiTarget> ICopyScope.Targets => _targets.OfType<ScsiTarget>();
+
     public void ReadConfig(int offsetBytes, Span<byte> destination) => Config.Read(offsetBytes, destination);
 
     public bool WriteConfig(int offsetBytes, ReadOnlySpan<byte> source) => Config.Write(offsetBytes, source);
@@ -98,6 +100,10 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
             OnClosed = () => OnSessionClosed(state),
         });
     }
+
+    /// <summary>The number of a nexus' target, or -1 if the guest does not see it any more. Any thread.</summary>
+    public int FindTarget(ItlNexus nexus)
+        => _targetNumbers.TryGetValue(nexus.Target, out var number) && Volatile.Read(ref _targets[number]) == nexus.Target ? number : -1;
 
     public int TargetCount => MaxTargets;
 

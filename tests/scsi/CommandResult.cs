@@ -16,6 +16,9 @@ public sealed record CommandResult(ServiceResponse Response, ScsiStatus Status, 
 
     public bool HasField => Sense.Length >= 18 && (Sense[15] & 0x80) != 0;
 
+    /// <summary>The COMMAND-SPECIFIC INFORMATION field of fixed-format sense data.</summary>
+    public uint CommandSpecific => (uint)((Sense[8] << 24) | (Sense[9] << 16) | (Sense[10] << 8) | Sense[11]);
+
     public uint? Information => (Sense[0] & 0x80) == 0 ? null : (uint)((Sense[3] << 24) | (Sense[4] << 16) | (Sense[5] << 8) | Sense[6]);
 
     public CommandResult Good()

@@ -5,18 +5,19 @@ using Vhost.Testing;
 namespace Vhost.Scsi.Tests;
 
 /// <summary>An initiator in this process: sends CDBs to a target of its own, over buffers with guards around them, in pieces of any size.</summary>
-public sealed unsafe class Initiator : IBdevCompletions, IDisposable
+public sealed unsafe class Initiator : IBdevCompletions, ICopyScope, IDisposable
 {
     private const byte Guard = 0xA5;
     private const int GuardLength = 64;
 
-    private readonly DeviceServer _server = new();
+    private readonly DeviceServer _server;
     private readonly IBdevChannel _channel;
     private readonly ScsiTask* _task = (ScsiTask*)NativeMemory.AllocZeroed((nuint)sizeof(ScsiTask));
     private int _completed;
 
     public Initiator(LogicalUnitRegistry registry, MemoryBdevPort port, string name = "initiator", ILogicalUnitListener? listener = null, string identity = "machine", ReservationStore? store = null, string? portName = null)
     {
+        _server = new DeviceServer(this);
         Target = new ScsiTarget(registry, portName ?? name + ":0", name, identity, store);
         Nexus = Target.Attach(0, port, listener);
         _channel = port.OpenChannel(new ManualReactor(), this);
@@ -28,6 +29,14 @@ public sealed unsafe class Initiator : IBdevCompletions, IDisposable
 
     /// <summary>Buffers are cut into pieces of this length.</summary>
     public int PieceLength { get; set; } = 4096;
+
+    /// <summary>The same initiator at its other targets: among them it copies.</summary>
+    public List<Initiator> Others { get; } = [];
+
+    IEnumerable<ScsiTarget> ICopyScope.Targets => Others.Prepend(this).Select(one => one.Target);
+
+    /// <summary>Whether a task management function aborts the command that runs.</summary>
+    public bool IsAborting { get; set; }
 
     /// <summary>Called after each step of a command, with the block request that was done.</summary>
     public Action? AfterStep { get; set; }
@@ -57,14 +66,25 @@ public sealed unsafe class Initiator : IBdevCompletions, IDisposable
 
         var nexus = Target.Find(lun);
         var action = nexus is null ? _server.BeginUnattached(Target, _task) : _server.Begin(nexus, _task);
-        for (var steps = 0; action == ScsiAction.Submit; steps++)
+        for (var steps = 0; action is ScsiAction.Submit or ScsiAction.SubmitElsewhere; steps++)
         {
             Assert.True(steps < 100_000, "the command does not end");
-            _completed = 0;
-            var pointer = new BlockRequestPointer(&_task->Block);
-            _channel.Submit(new ReadOnlySpan<BlockRequestPointer>(in pointer));
-            Assert.Equal(1, _completed);
+            var unit = action == ScsiAction.Submit ? nexus! : _server.UnitOf(_task);
+            var at = Others.Prepend(this).FirstOrDefault(one => one.Nexus == unit);
+            if (at is null)
+            {
+                _task->Block.Status = BlockStatus.NoDevice;
+            }
+            else
+            {
+                at._completed = 0;
+                var pointer = new BlockRequestPointer(&_task->Block);
+                at._channel.Submit(new ReadOnlySpan<BlockRequestPointer>(in pointer));
+                Assert.Equal(1, at._completed);
+            }
+
             AfterStep?.Invoke();
+            _task->IsAborted = IsAborting;
             action = _server.Continue(nexus!, _task);
         }
 

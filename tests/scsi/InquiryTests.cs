@@ -29,7 +29,7 @@ public sealed class InquiryTests
     {
         using var disk = new Disk();
         var data = disk.Run("12 00 00 00 60 00", null, 96).Good().DataIn;
-        Assert.Equal([0x00, 0x00, 0x06, 0x12, 91, 0x00, 0x10, 0x02], data[..8]);
+        Assert.Equal([0x00, 0x00, 0x06, 0x12, 91, 0x18, 0x10, 0x02], data[..8]);
         Assert.Equal("VHOSTD  Memory disk     0100", Encoding.ASCII.GetString(data[8..36]));
     }
 
@@ -61,7 +61,7 @@ public sealed class InquiryTests
     {
         using var disk = new Disk();
         var list = Page(disk.Initiator, 0)[4..];
-        Assert.Equal([0x00, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2], list);
+        Assert.Equal([0x00, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8F, 0xB0, 0xB1, 0xB2], list);
         for (var page = 0; page < 256; page++)
         {
             if (list.Contains((byte)page))
