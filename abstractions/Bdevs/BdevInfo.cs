@@ -45,6 +45,12 @@ public sealed record BdevInfo
     /// <summary>Serial number for guests, or null: then the bdev's name serves. ASCII.</summary>
     public string? SerialNumber { get; init; }
 
+    /// <summary>
+    /// Whether to overwrite a block, by <see cref="BlockOperation.WriteZeroes"/> without <see cref="BlockRequestFlags.MayUnmap"/> too, destroys the only copy of
+    /// what it held: what a secure erase needs. So it is with memory, and not with flash, snapshots, or files on a file system.
+    /// </summary>
+    public bool OverwritesInPlace { get; init; }
+
     /// <summary>Whether the medium rotates.</summary>
     public bool IsRotational { get; init; }
 }

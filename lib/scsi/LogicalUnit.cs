@@ -78,6 +78,13 @@ public sealed class LogicalUnit : IBdevObserver
                 _ => UnitAttentions.None,
             });
             nexuses = [.. _nexuses];
+            if (change is BdevChange.Appeared or BdevChange.Removed)
+            {
+                foreach (var nexus in nexuses)
+                {
+                    nexus.Target.EstablishForOthers(UnitAttentions.ReportedLunsChanged, nexus);
+                }
+            }
         }
 
         foreach (var nexus in nexuses)

@@ -121,6 +121,18 @@ public sealed class ScsiTarget : IDisposable
         }
     }
 
+    /// <summary>Establishes a condition for the target's other logical units. Any thread.</summary>
+    internal void EstablishForOthers(UnitAttentions condition, ItlNexus except)
+    {
+        foreach (var nexus in Volatile.Read(ref _nexuses))
+        {
+            if (nexus != except)
+            {
+                nexus?.Establish(condition);
+            }
+        }
+    }
+
     private void LoseNexus(UnitAttentions condition)
     {
         foreach (var nexus in Volatile.Read(ref _nexuses))

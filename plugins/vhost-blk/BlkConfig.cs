@@ -7,8 +7,8 @@ namespace Vhost.Plugins.VhostBlk;
 /// <summary>The device's configuration space (virtio 1.3, section 5.2.4).</summary>
 internal static class BlkConfig
 {
-    /// <summary>Length: up to the write-zeroes fields with their padding.</summary>
-    public const int LengthBytes = 60;
+    /// <summary>Length: up to the secure erase fields.</summary>
+    public const int LengthBytes = 72;
 
     /// <summary>Where the write-cache field is, the only one that a driver may write.</summary>
     public const int WritebackOffsetBytes = 32;
@@ -50,6 +50,13 @@ internal static class BlkConfig
             BinaryPrimitives.WriteUInt32LittleEndian(config[48..], BlkLimits.MaxWriteZeroesSectors);
             BinaryPrimitives.WriteUInt32LittleEndian(config[52..], BlkLimits.MaxRanges);
             config[56] = 1;
+        }
+
+        if (BlkGeometry.CanSecureErase(info))
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(config[60..], BlkLimits.MaxSecureEraseSectors);
+            BinaryPrimitives.WriteUInt32LittleEndian(config[64..], BlkLimits.MaxRanges);
+            BinaryPrimitives.WriteUInt32LittleEndian(config[68..], sectorsPerBlock);
         }
     }
 }

@@ -46,7 +46,8 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver
             var operations = info?.Operations ?? BlockOperations.None;
             return features
                 | ((operations & BlockOperations.Discard) != 0 ? BlkProtocol.FeatureDiscard : 0)
-                | ((operations & BlockOperations.WriteZeroes) != 0 ? BlkProtocol.FeatureWriteZeroes : 0);
+                | ((operations & BlockOperations.WriteZeroes) != 0 ? BlkProtocol.FeatureWriteZeroes : 0)
+                | (BlkGeometry.CanSecureErase(info) ? BlkProtocol.FeatureSecureErase : 0);
         }
     }
 

@@ -24,6 +24,9 @@ internal static class BlkLimits
     /// <summary>Longest range of a discard: 256 MiB in sectors.</summary>
     public const uint MaxDiscardSectors = 256 << 11;
 
+    /// <summary>Longest range of a secure erase: as it is done by zeroes, that of a write-zeroes.</summary>
+    public const uint MaxSecureEraseSectors = MaxWriteZeroesSectors;
+
     /// <summary>Longest range of a write-zeroes: 32 MiB in sectors, some milliseconds of a core where it is memory that is zeroed.</summary>
     public const uint MaxWriteZeroesSectors = 32 << 11;
 }

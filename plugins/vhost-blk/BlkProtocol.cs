@@ -17,6 +17,7 @@ internal static class BlkProtocol
     public const uint TypeGetId = 8;
     public const uint TypeDiscard = 11;
     public const uint TypeWriteZeroes = 13;
+    public const uint TypeSecureErase = 14;
 
     public const byte StatusOk = 0;
     public const byte StatusIoError = 1;
@@ -33,8 +34,9 @@ internal static class BlkProtocol
     public const ulong FeatureMultiQueue = 1UL << 12;
     public const ulong FeatureDiscard = 1UL << 13;
     public const ulong FeatureWriteZeroes = 1UL << 14;
+    public const ulong FeatureSecureErase = 1UL << 16;
 
     /// <summary>Every feature that this device may ever offer.</summary>
     public const ulong AllFeatures = FeatureSegMax | FeatureReadOnly | FeatureBlockSize | FeatureFlush | FeatureTopology | FeatureConfigWce
-        | FeatureMultiQueue | FeatureDiscard | FeatureWriteZeroes;
+        | FeatureMultiQueue | FeatureDiscard | FeatureWriteZeroes | FeatureSecureErase;
 }

@@ -156,6 +156,7 @@ internal sealed unsafe class BlkQueue(BlkDevice device, IBdevPort port, BlkChann
                 return _geometry.IsPresent || Fail(request, blk, BlkProtocol.StatusIoError);
             case BlkProtocol.TypeDiscard:
             case BlkProtocol.TypeWriteZeroes:
+            case BlkProtocol.TypeSecureErase:
                 var status = BlkRangeParser.Parse(request, blk, _geometry, type, _isWritethrough);
                 return status == BlkProtocol.StatusOk || Fail(request, blk, status);
             case BlkProtocol.TypeGetId:

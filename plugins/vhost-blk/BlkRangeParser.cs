@@ -4,26 +4,27 @@ using Vhost.Virtio;
 
 namespace Vhost.Plugins.VhostBlk;
 
-/// <summary>Reads and checks the ranges of discard and write-zeroes requests (virtio 1.3, section 5.2.6.2).</summary>
+/// <summary>Reads and checks the ranges of discard, write-zeroes and secure erase requests (virtio 1.3, section 5.2.6.2).</summary>
 internal static unsafe class BlkRangeParser
 {
     /// <summary>Copies all ranges, checks all of them, and prepares the first; nothing is done if one of them is wrong.</summary>
     /// <param name="request">The request, its header taken.</param>
     /// <param name="blk">Its private area.</param>
     /// <param name="geometry">The bdev.</param>
-    /// <param name="type">Discard or write-zeroes.</param>
+    /// <param name="type">Discard, write-zeroes or secure erase.</param>
     /// <param name="isWritethrough">Whether zeroes have to be durable when they are reported as written.</param>
     /// <returns>The status: not OK if the request is to be answered with it.</returns>
     public static byte Parse(VirtioRequest* request, BlkRequest* blk, in BlkGeometry geometry, uint type, bool isWritethrough)
     {
         var isDiscard = type == BlkProtocol.TypeDiscard;
+        var isSecureErase = type == BlkProtocol.TypeSecureErase;
         var needed = isDiscard ? BlockOperations.Discard : BlockOperations.WriteZeroes;
         if (!geometry.IsPresent || geometry.IsReadOnly)
         {
             return BlkProtocol.StatusIoError;
         }
 
-        if ((geometry.Operations & needed) == 0)
+        if ((geometry.Operations & needed) == 0 || (isSecureErase && !geometry.IsSecureErasable))
         {
             return BlkProtocol.StatusUnsupported;
         }
@@ -42,7 +43,7 @@ internal static unsafe class BlkRangeParser
             return BlkProtocol.StatusIoError;
         }
 
-        var maxSectors = isDiscard ? BlkLimits.MaxDiscardSectors : BlkLimits.MaxWriteZeroesSectors;
+        var maxSectors = isDiscard ? BlkLimits.MaxDiscardSectors : isSecureErase ? BlkLimits.MaxSecureEraseSectors : BlkLimits.MaxWriteZeroesSectors;
         var status = BlkProtocol.StatusOk;
         for (var i = 0; i < (int)count; i++)
         {
@@ -50,7 +51,7 @@ internal static unsafe class BlkRangeParser
             var sector = BinaryPrimitives.ReadUInt64LittleEndian(entry);
             var sectorCount = BinaryPrimitives.ReadUInt32LittleEndian(entry[8..]);
             var flags = BinaryPrimitives.ReadUInt32LittleEndian(entry[12..]);
-            if ((flags & ~BlkProtocol.RangeFlagUnmap) != 0 || (isDiscard && flags != 0))
+            if ((flags & ~BlkProtocol.RangeFlagUnmap) != 0 || ((isDiscard || isSecureErase) && flags != 0))
             {
                 return BlkProtocol.StatusUnsupported;
             }
@@ -67,7 +68,7 @@ internal static unsafe class BlkRangeParser
             range.BlockCount = (uint)blockCount;
             range.Flags = isDiscard
                 ? BlockRequestFlags.None
-                : (flags != 0 ? BlockRequestFlags.MayUnmap : 0) | (isWritethrough ? BlockRequestFlags.ForceUnitAccess : 0);
+                : (flags != 0 ? BlockRequestFlags.MayUnmap : 0) | (isWritethrough || isSecureErase ? BlockRequestFlags.ForceUnitAccess : 0);
         }
 
         if (status == BlkProtocol.StatusOk)

@@ -252,4 +252,25 @@ public sealed class CommandTests
         Assert.False(guest.IsAnswered(verify));
         Assert.Equal(0, disk.PendingCount);
     }
+
+    [Fact]
+    public void Commands_of_32_bytes_are_refused_where_the_driver_made_room_for_them()
+    {
+        // READ, WRITE, VERIFY, WRITE AND VERIFY and WRITE SAME (32) are for type 2 protection, which is not offered.
+        using var disk = new MemoryBdevPort();
+        using var guest = new ScsiGuest(new Dictionary<byte, MemoryBdevPort> { [0] = disk }).Settle(0);
+        guest.Stop(guest.Queues[2]);
+        Assert.True(guest.Device.WriteConfig(24, [32, 0, 0, 0]));
+        var queue = new GuestQueue(guest.Ram, VirtqueueFormat.Split, 64, guest.Features, 0, 2);
+        guest.Queues[2] = queue;
+        guest.Start(queue);
+        foreach (var action in (string[])["0009", "000B", "000A", "000C", "000D"])
+        {
+            var token = guest.Send(ScsiGuest.Lun(0), $"7F 00 00 00 00 00 00 18 {action} 00 00" + string.Concat(Enumerable.Repeat("00", 20)), new byte[512], 0, headerLength: 67);
+            guest.ReceiveAnswer(token).Check(5, 0x2000);
+        }
+
+        Assert.Equal(1, guest.ReceiveAnswer(guest.Send(ScsiGuest.Lun(0), "A3 0C 01 7F 0000 00000010 00 00", null, 16, headerLength: 67)).Good().DataIn[1] & 7);
+        guest.ReceiveAnswer(guest.Send(ScsiGuest.Lun(0), "2A 00 00000000 00 0001 00", new byte[512], 0, headerLength: 67)).Good();
+    }
 }
