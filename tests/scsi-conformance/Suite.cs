@@ -43,7 +43,7 @@ public sealed record Suite(int Rules, int Commands, IReadOnlyList<string> Failur
 
     /// <summary>The rules for a disk.</summary>
     public static IEnumerable<Rule> AllRules(DiskFacts facts)
-        => [.. PrimaryRules.For(facts), .. BlockRules.For(facts), .. ModeRules.For(facts), .. ReservationRules.For(facts), .. CopyRules.For(facts)];
+        => [.. StartUpRules.For(facts), .. PrimaryRules.For(facts), .. BlockRules.For(facts), .. ModeRules.For(facts), .. ReservationRules.For(facts), .. CopyRules.For(facts)];
 
     // SPC-4, section 6.34: the usage data say which bits a command looks at. Every other bit is reserved or not supported, and must be zero.
     private static void CheckUsage(CountingPort port, DiskFacts facts, List<string> failures)
