@@ -57,6 +57,7 @@ public sealed class TwoGuestsTests : IAsyncLifetime
         await _b.CheckAsync(TestUnitReady);
 
         await SettingsAreSharedAsync();
+        await AGrowingDiskGrowsForBothAsync();
         await ReservationsAreToldAsync();
         await ReservationsOutliveACrashAsync();
     });
@@ -80,6 +81,21 @@ public sealed class TwoGuestsTests : IAsyncLifetime
         await _a.CheckAsync("sg_reset -d /dev/sg0");
         Assert.Contains("device reset", await AttentionsAsync(_b), StringComparison.OrdinalIgnoreCase);
         await AttentionsAsync(_a);
+    }
+
+    private async Task AGrowingDiskGrowsForBothAsync()
+    {
+        await using (FileStream image = File.Open(_scenario.FilePath("disk.img"), FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite))
+        {
+            image.SetLength(96 << 20);
+        }
+
+        // Nobody asks the guests to look again: they are told.
+        foreach (GuestVm guest in (GuestVm[])[_a, _b])
+        {
+            await Deadline.UntilAsync("the disk has 96 MiB", TimeSpan.FromSeconds(60), async () => (await guest.CheckAsync("cat /sys/block/sda/size")).Trim() == "196608");
+            await AttentionsAsync(guest);
+        }
     }
 
     private async Task ReservationsAreToldAsync()

@@ -1,4 +1,5 @@
 using Vhost.Abstractions;
+using Vhost.Testing;
 
 namespace Vhost.Scsi.Tests;
 
@@ -134,5 +135,23 @@ public sealed class UnitAttentionTests
         other.Run(reserve).Good();
         other.Target.OnPowerOn();
         disk.Run("28 00 00000000 00 0001 00", null, 512).Good();
+    }
+
+    [Fact]
+    public void A_unit_that_comes_or_goes_changes_the_list_for_the_others()
+    {
+        using var disk = new Disk();
+        using var second = new MemoryBdevPort("Disk1");
+        disk.Initiator.Target.Attach(1, second, null);
+        var info = second.Info;
+        second.Change(null, BdevChange.Removed);
+        disk.Run("00 00 00 00 00 00").Check(SenseKey.UnitAttention, AdditionalSense.ReportedLunsChanged);
+        disk.Run("00 00 00 00 00 00").Good();
+        second.Change(info, BdevChange.Appeared);
+
+        // Who asks for the list knows it.
+        Assert.Equal(16, disk.Run("A0 00 00 000000 00000100 00 00", null, 256).Good().DataIn[3]);
+        disk.Run("00 00 00 00 00 00").Good();
+        disk.Initiator.Run([0, 0, 0, 0, 0, 0], null, 0, 1).Check(SenseKey.UnitAttention, AdditionalSense.PowerOnOrReset);
     }
 }
