@@ -38,6 +38,15 @@ internal sealed class CopyStatusList
         }
     }
 
+    /// <summary>The nexus was lost or the unit reset: nobody asks any more for what has ended (SPC-4, section 6.24).</summary>
+    public void Forget()
+    {
+        lock (_lock)
+        {
+            _all.RemoveAll(status => !status.IsUnderWay);
+        }
+    }
+
     /// <summary>Finds an operation. One that has ended is forgotten once it was told of.</summary>
     public CopyStatus? Take(byte listId)
     {

@@ -157,6 +157,7 @@ public sealed class LogicalUnit : IBdevObserver
             RestoreMode();
             _isStopped = false;
             Reservations.OnLogicalUnitReset();
+            _nexuses.ForEach(nexus => nexus.Copies.Forget());
             Rebuild();
             EstablishForAll(UnitAttentions.BusDeviceReset);
         }
@@ -168,6 +169,7 @@ public sealed class LogicalUnit : IBdevObserver
         lock (_lock)
         {
             Reservations.OnNexusLoss(nexus);
+            nexus.Copies.Forget();
             nexus.Clear(UnitAttentions.All);
             nexus.Establish(condition);
             if (_isStopped)

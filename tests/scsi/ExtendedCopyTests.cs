@@ -190,6 +190,12 @@ public sealed class ExtendedCopyTests : IDisposable
         Assert.Equal(0, status![4]);
         Assert.Equal(1, Status(_a, 1).Good().DataIn[4]);
 
+        // A reset forgets what has ended.
+        Both.Segment(0, 1, 1, 0, 0).Run(_a).Good();
+        _a.Nexus.Unit.Reset();
+        _a.Run("00 00 00 00 00 00").Check(SenseKey.UnitAttention, AdditionalSense.BusDeviceReset);
+        Status(_a, 1).IllegalField(2);
+
         // Without identifier nothing is held.
         var list = Both.Segment(0, 1, 1, 0, 0);
         list.Flags = 0x18;
