@@ -252,6 +252,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         if (request->Status != BlockStatus.Success)
         {
             counters.CountFailure(request->Status);
+            _channel.RecordFailure(request, (ulong)Math.Max(0, now - (long)request->HostScratch[1]));
             return;
         }
 
@@ -271,7 +272,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
             operation.MinTicks = latency;
         }
 
-        _channel.Record(request->Operation, latency);
+        _channel.Record(request, latency);
     }
 
     private void Pass(ReadOnlySpan<BlockRequestPointer> requests)

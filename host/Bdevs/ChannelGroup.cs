@@ -8,11 +8,22 @@ namespace Vhost.Host.Bdevs;
 /// </summary>
 internal sealed class ChannelGroup
 {
+    private const int MaxFormerRequests = 128;
+
     private readonly Lock _lock = new();
     private readonly List<PortChannel> _channels = [];
     private readonly StatisticsSum _former = new();
     private ulong[]? _formerLatencies;
     private volatile HistogramSettings? _histogram;
+    private volatile bool _tracesRequests;
+    private IReadOnlyList<TracedRequest> _formerRequests = [];
+
+    /// <summary>Whether all requests are recorded, and not only those that fail. Read once a batch.</summary>
+    internal bool TracesRequests
+    {
+        get => _tracesRequests;
+        set => _tracesRequests = value;
+    }
 
     /// <summary>How latencies are counted, or null while they are not. Read once a batch.</summary>
     internal HistogramSettings? Histogram => _histogram;
@@ -36,6 +47,7 @@ internal sealed class ChannelGroup
             }
 
             _former.Add(ref channel.Counters);
+            _formerRequests = [.. _formerRequests.Concat(channel.GetRequests()).OrderBy(request => request.CompletedAt).TakeLast(MaxFormerRequests)];
             if (_histogram is { } settings && channel.FindMeter(settings) is { } meter)
             {
                 _formerLatencies ??= new ulong[settings.BucketCount];
@@ -66,6 +78,15 @@ internal sealed class ChannelGroup
             }
 
             return sum.ToStatistics();
+        }
+    }
+
+    /// <summary>The last requests that were recorded, oldest first; those of channels that were closed too.</summary>
+    internal IReadOnlyList<TracedRequest> GetRequests()
+    {
+        lock (_lock)
+        {
+            return [.. _formerRequests.Concat(_channels.SelectMany(channel => channel.GetRequests())).OrderBy(request => request.CompletedAt)];
         }
     }
 

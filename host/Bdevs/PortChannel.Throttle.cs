@@ -14,6 +14,7 @@ internal sealed unsafe partial class PortChannel
     private HistogramSettings? _ownerHistogram;
     private LatencyMeter? _meter;
     private LatencyMeter? _ownerMeter;
+    private RequestRing? _trace;
     private ThrottleQueues? _throttle;
     private IDisposable? _throttleTimer;
 
@@ -29,12 +30,20 @@ internal sealed unsafe partial class PortChannel
         : Volatile.Read(ref _ownerMeter) is { } owners && ReferenceEquals(owners.Settings, settings) ? owners
         : null;
 
-    /// <summary>Counts a latency where that is switched on.</summary>
-    internal void Record(BlockOperation operation, ulong ticks)
+    /// <summary>Counts a latency, and keeps the request, where that is switched on.</summary>
+    internal void Record(BlockRequest* request, ulong ticks)
     {
-        _meter?.Record(operation, ticks);
-        _ownerMeter?.Record(operation, ticks);
+        _meter?.Record(request->Operation, ticks);
+        _ownerMeter?.Record(request->Operation, ticks);
+        _trace?.Add(Reactor.Timestamp, request->Operation, request->Status, request->StartBlock, request->BlockCount, ticks);
     }
+
+    /// <summary>Keeps a request that failed.</summary>
+    internal void RecordFailure(BlockRequest* request, ulong ticks) =>
+        _ring?.Add(Reactor.Timestamp, request->Operation, request->Status, request->StartBlock, request->BlockCount, ticks);
+
+    /// <summary>The last requests: all while that is switched on, else those that failed. Any thread.</summary>
+    internal IReadOnlyList<TracedRequest> GetRequests() => _ring?.GetRequests(_port.Name) ?? [];
 
     private void FollowSettings()
     {
@@ -59,6 +68,7 @@ internal sealed unsafe partial class PortChannel
             Volatile.Write(ref _meter, _port.Channels.Histogram is { } histogram ? new LatencyMeter(histogram) : null);
         }
 
+        _trace = _owner is { TracesRequests: true } ? _ring : null;
         if (!ReferenceEquals(_owner?.Histogram, _ownerHistogram))
         {
             _ownerHistogram = _owner?.Histogram;

@@ -14,6 +14,7 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
 
     private readonly BdevPort _port;
     private readonly ChannelGroup? _owner;
+    private readonly RequestRing? _ring;
     private readonly IBdevCompletions _completions;
     private ChannelBinding? _binding;
     private BlockRequestPointer[] _queue = new BlockRequestPointer[64];
@@ -33,6 +34,7 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
     {
         _port = port;
         _owner = owner;
+        _ring = owner is null ? null : new RequestRing();
         Reactor = reactor;
         _completions = completions;
         Counters.ResetExtremes();
@@ -166,6 +168,7 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
         if (status != BlockStatus.Success)
         {
             Counters.CountFailure(status);
+            RecordFailure(request, 0);
         }
 
         if (_finishedCount == _finished.Length)
@@ -237,7 +240,8 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
 
     private void SubmitNow(ReadOnlySpan<BlockRequestPointer> requests)
     {
-        if (!ReferenceEquals(_port.Settings, _settings) || !ReferenceEquals(_port.Channels.Histogram, _meter?.Settings) || !ReferenceEquals(_owner?.Histogram, _ownerHistogram))
+        if (!ReferenceEquals(_port.Settings, _settings) || !ReferenceEquals(_port.Channels.Histogram, _meter?.Settings) || !ReferenceEquals(_owner?.Histogram, _ownerHistogram)
+            || (_owner is { TracesRequests: true }) != (_trace is not null))
         {
             FollowSettings();
         }

@@ -7,6 +7,9 @@ public interface IManifestServer : IAsyncDisposable
     /// <param name="cancellationToken">Cancelled when the user gives up.</param>
     Task StartAsync(CancellationToken cancellationToken);
 
+    /// <summary>What is to be told on standard output before the ready line.</summary>
+    IReadOnlyList<string> Notices => [];
+
     /// <summary>Stops in reverse order.</summary>
     /// <param name="cancellationToken">Bounds the wait: what is not stopped by then is abandoned.</param>
     Task StopAsync(CancellationToken cancellationToken);

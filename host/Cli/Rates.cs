@@ -6,6 +6,8 @@ namespace Vhost.Host.Cli;
 /// <summary>What happened between two reports of <c>vhostd_get_status</c>.</summary>
 internal static class Rates
 {
+    private static readonly (string Key, double Share)[] Percentiles = [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)];
+
     /// <summary>Makes rates of counters.</summary>
     /// <param name="before">The earlier report.</param>
     /// <param name="after">The later one.</param>
@@ -40,7 +42,7 @@ internal static class Rates
         double writes = Delta("writes");
         double readSeconds = Delta("read_seconds");
         double writeSeconds = Delta("write_seconds");
-        return new JsonObject
+        var row = new JsonObject
         {
             ["name"] = now["name"]!.DeepClone(),
             ["operations_per_second"] = Delta("operations") / seconds,
@@ -55,9 +57,39 @@ internal static class Rates
             ["outstanding"] = now["outstanding"]?.DeepClone(),
             ["failed_per_second"] = Delta("failed") / seconds,
         };
+        AddPercentiles(row, before?["latency"], now["latency"]);
+        return row;
 
         // A part that was made again under the same name begins at zero.
         double Delta(string key) => Number(now, key) - Number(before, key) is var delta && delta < 0 ? Number(now, key) : delta;
+    }
+
+    /// <summary>Percentiles of the interval: what each bucket gained.</summary>
+    private static void AddPercentiles(JsonObject row, JsonNode? before, JsonNode? now)
+    {
+        if (now is null)
+        {
+            return;
+        }
+
+        var gains = Buckets(now);
+        if (Number(before, "total") <= Number(now, "total"))
+        {
+            foreach ((double end, double count) in before is null ? [] : Buckets(before))
+            {
+                gains[end] = gains.GetValueOrDefault(end) - count;
+            }
+        }
+
+        double all = gains.Values.Sum();
+        foreach ((string key, double share) in Percentiles)
+        {
+            double soFar = 0;
+            row[key] = all <= 0 ? null : gains.First(gain => (soFar += gain.Value) >= share * all && gain.Value > 0).Key;
+        }
+
+        static SortedDictionary<double, double> Buckets(JsonNode latency) =>
+            new(latency["buckets"]!.AsArray().ToDictionary(bucket => Value(bucket![0]!), bucket => Value(bucket![1]!)));
     }
 
     private static JsonObject Reactor(JsonNode? before, JsonNode now, double seconds)
@@ -91,6 +123,8 @@ internal static class Rates
     private static JsonNode? Find(JsonNode report, string key, string id, JsonNode now) =>
         Items(report, key).FirstOrDefault(item => JsonNode.DeepEquals(item[id], now[id]));
 
-    private static double Number(JsonNode? node, string key) =>
-        node?[key] is JsonValue value ? value.TryGetValue(out double number) ? number : double.Parse(value.ToJsonString(), CultureInfo.InvariantCulture) : 0;
+    private static double Number(JsonNode? node, string key) => node?[key] is JsonValue value ? Value(value) : 0;
+
+    private static double Value(JsonNode value) =>
+        value is JsonValue known && known.TryGetValue(out double number) ? number : double.Parse(value.ToJsonString(), CultureInfo.InvariantCulture);
 }

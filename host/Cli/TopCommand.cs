@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json.Nodes;
 
 namespace Vhost.Host.Cli;
@@ -17,14 +18,16 @@ internal static class TopCommand
         Option<bool> json = CommonOptions.Json();
         Option<double> interval = new("--interval", "-i") { Description = "Seconds between two views.", HelpName = "SECONDS", DefaultValueFactory = _ => 1 };
         Option<int> count = new("--count", "-n") { Description = "Views to show; 0 for no end.", HelpName = "N", DefaultValueFactory = _ => 0 };
+        Option<bool> latency = new("--latency", "-l") { Description = "Count latencies by buckets while this runs, for the percentiles; the histograms of controllers and bdevs begin at zero, and are off at the end." };
         var command = new ExampleCommand(
             "top",
             "Show what a running vhostd does, again and again: IOPS, bandwidth, latency, queue depth and CPU of each controller, bdev and reactor. Without a terminal the views follow each other as text; with --json each is one line.",
             "vhostd top",
             "vhostd top -n 1 -i 5",
+            "vhostd top --latency -n 3                    with percentiles",
             "vhostd top --json -n 60 > load.jsonl")
         {
-            socket, interval, count, timeout, json,
+            socket, interval, count, latency, timeout, json,
         };
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -32,30 +35,70 @@ internal static class TopCommand
             var output = new Output(writer, parsed.InvocationConfiguration.Error);
             TimeSpan pause = TimeSpan.FromSeconds(Math.Clamp(parsed.GetValue(interval), 0.05, 86400));
             bool clears = !parsed.GetValue(json) && ReferenceEquals(writer, Console.Out) && !Console.IsOutputRedirected;
-            JsonNode? before = null;
-            for (int shown = 0; ;)
+            if (!parsed.GetValue(latency))
             {
-                JsonNode? now = null;
-                int code = await RpcCommand.CallAsync(output, parsed.GetRequiredValue(socket), "vhostd_get_status", [], parsed.GetValue(timeout), status => now = status, cancellationToken)
-                    .ConfigureAwait(false);
-                if (code != ExitCode.Success || now is null)
-                {
-                    return code;
-                }
+                return await WatchAsync(cancellationToken).ConfigureAwait(false);
+            }
 
-                if (before is not null)
+            // What was switched on is switched off again, at Ctrl-C too.
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
+            using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
+            int code = await SwitchAsync(true).ConfigureAwait(false);
+            if (code != ExitCode.Success)
+            {
+                return code;
+            }
+
+            try
+            {
+                return await WatchAsync(stop.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                return ExitCode.Success;
+            }
+            finally
+            {
+                await SwitchAsync(false).ConfigureAwait(false);
+            }
+
+            void OnSignal(PosixSignalContext context)
+            {
+                context.Cancel = true;
+                stop.Cancel();
+            }
+
+            Task<int> SwitchAsync(bool enable) => RpcCommand.CallAsync(
+                output, parsed.GetRequiredValue(socket), "vhostd_set_histograms", new JsonObject { ["enable"] = enable }, parsed.GetValue(timeout), _ => { }, CancellationToken.None);
+
+            async Task<int> WatchAsync(CancellationToken stopping)
+            {
+                JsonNode? before = null;
+                for (int shown = 0; ;)
                 {
-                    JsonObject rates = Rates.Between(before, now);
-                    writer.Write(parsed.GetValue(json) ? rates.ToJsonString() + "\n" : (clears ? ClearScreen : "") + Draw(rates) + "\n");
-                    writer.Flush();
-                    if (++shown == parsed.GetValue(count))
+                    JsonNode? now = null;
+                    int code = await RpcCommand.CallAsync(output, parsed.GetRequiredValue(socket), "vhostd_get_status", [], parsed.GetValue(timeout), status => now = status, stopping)
+                        .ConfigureAwait(false);
+                    if (code != ExitCode.Success || now is null)
                     {
-                        return ExitCode.Success;
+                        return code;
                     }
-                }
 
-                before = now;
-                await Task.Delay(pause, cancellationToken).ConfigureAwait(false);
+                    if (before is not null)
+                    {
+                        JsonObject rates = Rates.Between(before, now);
+                        writer.Write(parsed.GetValue(json) ? rates.ToJsonString() + "\n" : (clears ? ClearScreen : "") + Draw(rates) + "\n");
+                        writer.Flush();
+                        if (++shown == parsed.GetValue(count))
+                        {
+                            return ExitCode.Success;
+                        }
+                    }
+
+                    before = now;
+                    await Task.Delay(pause, stopping).ConfigureAwait(false);
+                }
             }
         });
         return command;

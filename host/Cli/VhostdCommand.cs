@@ -28,6 +28,7 @@ public static class VhostdCommand
           vhostd status                                               what a running vhostd serves, as a tree
           vhostd health                                               whether it serves as it should
           vhostd top                                                  rates, latencies, CPU, live
+          vhostd trace vhost.0                                        what happened to a controller lately
           vhostd bench vhost.0 --queue-depth 32                       load a controller that has no front-end
           vhostd pci list                                             storage controllers, and which are safe to take
           vhostd pci bind 0000:00:06.0                                take one; vhostd pci unbind gives it back
@@ -70,6 +71,7 @@ public static class VhostdCommand
             StatusCommand.Create(),
             HealthCommand.Create(),
             TopCommand.Create(),
+            TraceCommand.Create(),
             BenchCommand.Create(),
             PciCommand.Create(new PciInventory()),
             CompletionCommand.Create(),
@@ -77,6 +79,7 @@ public static class VhostdCommand
         };
         var start = new SpdkStart(new ServeOptions(CreateServer));
         start.AddTo(root);
+        root.Subcommands.Add(ManCommand.Create(root));
         ExampleCommand.ShowIn(root);
         return (root, start);
     }

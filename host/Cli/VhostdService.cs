@@ -33,7 +33,8 @@ internal sealed partial class VhostdService(Func<ILoggerFactory, Action, IManife
         ConfigureLogging(builder.Logging);
         builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = OrderlyStop);
         builder.Services.Configure<ConsoleLifetimeOptions>(options => options.SuppressStatusMessages = true);
-        builder.Services.AddHostedService(services => new Adapter(createServer(
+        IManifestServer? server = null;
+        builder.Services.AddHostedService(services => new Adapter(server = createServer(
             services.GetRequiredService<ILoggerFactory>(),
             services.GetRequiredService<IHostApplicationLifetime>().StopApplication)));
         IHost host = builder.Build();
@@ -76,6 +77,11 @@ internal sealed partial class VhostdService(Func<ILoggerFactory, Action, IManife
             LogStartFailure(logger, exception);
             latest.Change(LatestStop, Timeout.InfiniteTimeSpan);
             return ExitCode.Failure;
+        }
+
+        foreach (string notice in server?.Notices ?? [])
+        {
+            output.Line(notice);
         }
 
         // ApplicationStopping cancels a start, but a start that completed all the same is stopped below like any other.

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Vhost.Abstractions;
 using Vhost.Host.Loading;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Manifest;
 
@@ -33,6 +34,9 @@ public sealed record BoundManifest
 
     /// <summary>Whether the process gives up system calls that it never needs.</summary>
     public bool FiltersSystemCalls { get; init; } = true;
+
+    /// <summary>Metrics, health and the dashboard.</summary>
+    public BoundObserve Observe { get; init; } = BoundObserve.None;
 
     /// <summary>The manifest itself, with its overrides: what is bound here, as JSON. Not to be changed.</summary>
     internal JsonObject Root { get; init; } = [];

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Vhost.Abstractions;
 using Vhost.Host.Loading;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Manifest;
 
@@ -79,6 +80,9 @@ public sealed partial class ManifestReader
 
         BoundRpc rpc = BindRpc(catalog);
         SecurityOptions security = BindOwn("security", new SecurityOptions());
+        BoundObserve observe = BoundObserve.From(
+            BindOwn(ManifestSections.ObserveKey, new ObserveOptions()),
+            (key, fault) => _errors.Add($"{ManifestSections.ObserveKey}.{key}", fault));
         var parts = new PartBinder(_tree, _errors, _checker, catalog);
         var graph = new ManifestGraph(_errors, parts, reactors);
         IReadOnlyList<BoundBdevSource> bdevs = graph.BindBdevs(parts.Bind(ManifestSections.OfParts[0]));
@@ -96,6 +100,7 @@ public sealed partial class ManifestReader
             Controllers = controllers,
             Rpc = rpc,
             FiltersSystemCalls = security.SystemCallFilter,
+            Observe = observe,
             Root = _tree.Root,
         };
         return new ManifestResult(bound, _errors.Errors, _errors.Warnings, catalog);

@@ -24,6 +24,9 @@ internal static class ManifestSections
     /// <summary>The RPC server.</summary>
     internal const string RpcKey = "rpc";
 
+    /// <summary>Metrics, health and the dashboard.</summary>
+    internal const string ObserveKey = "observe";
+
     /// <summary>Within <see cref="RpcKey"/>: the section of a transport, made into one for each controller that is created by RPC.</summary>
     internal const string DefaultTransportKey = "defaultTransport";
 
@@ -37,6 +40,7 @@ internal static class ManifestSections
         ["reactors"] = typeof(ReactorsOptions),
         [RpcKey] = typeof(RpcOptions),
         ["security"] = typeof(SecurityOptions),
+        [ObserveKey] = typeof(Observability.ObserveOptions),
     };
 
     /// <summary>Sections that hold named parts: key, kind of part, and the reserved keys of an entry.</summary>

@@ -55,7 +55,7 @@ internal static class StatusReport
             ["cpus"] = new JsonArray([.. controller.CpuIndexes.Select(cpu => JsonValue.Create(cpu))]),
             ["bdevs"] = new JsonArray([.. controller.Bdevs.Select(reference => new JsonObject { ["place"] = reference.OptionPath, ["bdev"] = reference.BdevName })]),
         };
-        AddCounters(json, controller.Statistics);
+        AddCounters(json, controller.Statistics ?? BdevStatistics.None, controller.Latencies);
         return json;
     }
 
@@ -71,11 +71,11 @@ internal static class StatusReport
             ["block_size"] = bdev.Info?.BlockSizeBytes,
             ["product_name"] = bdev.Info?.ProductName,
         };
-        AddCounters(json, bdev.Statistics);
+        AddCounters(json, bdev.Statistics, bdev.Latencies);
         return json;
     }
 
-    private static void AddCounters(JsonObject json, BdevStatistics statistics)
+    private static void AddCounters(JsonObject json, BdevStatistics statistics, LatencyHistogram? latencies)
     {
         var (read, write, flush) = (Of(BlockOperation.Read), Of(BlockOperation.Write), Of(BlockOperation.Flush));
         json["reads"] = read.Count;
@@ -90,8 +90,28 @@ internal static class StatusReport
         json["emulated"] = statistics.Emulated;
         json["stray_completions"] = statistics.StrayCompletions;
         json["outstanding"] = statistics.Outstanding;
+        if (latencies is not null)
+        {
+            json["latency"] = ToJson(latencies);
+        }
 
         OperationStatistics Of(BlockOperation operation) => statistics.Operations[(int)operation];
+    }
+
+    /// <summary>Percentiles since it was switched on, and the buckets that hold something: [end in microseconds, requests].</summary>
+    private static JsonObject ToJson(LatencyHistogram latencies)
+    {
+        var settings = latencies.Settings;
+        return new JsonObject
+        {
+            ["total"] = latencies.Total,
+            ["p50_us"] = latencies.GetPercentile(0.5).TotalMicroseconds,
+            ["p90_us"] = latencies.GetPercentile(0.9).TotalMicroseconds,
+            ["p99_us"] = latencies.GetPercentile(0.99).TotalMicroseconds,
+            ["p999_us"] = latencies.GetPercentile(0.999).TotalMicroseconds,
+            ["buckets"] = new JsonArray([.. Enumerable.Range(0, settings.BucketCount).Where(bucket => latencies.Counts[bucket] > 0).Select(bucket =>
+                new JsonArray(JsonValue.Create(Math.Round(ToSeconds(settings.EndOf(bucket)) * 1e6, 3)), JsonValue.Create(latencies.Counts[bucket])))]),
+        };
     }
 
     private static double ToSeconds(ulong ticks) => ticks / (double)Stopwatch.Frequency;

@@ -23,7 +23,7 @@ internal sealed partial class RpcSurface
     internal RpcSurface(RpcContext? context)
     {
         _context = context;
-        Methods = [.. ProcessMethods(), .. ControllerMethods(), .. BdevMethods()];
+        Methods = [.. ProcessMethods(), .. ControllerMethods(), .. BdevMethods(), .. ObservabilityMethods()];
         foreach (var method in Methods)
         {
             _byName.Add(method.Name, method);

@@ -1,6 +1,8 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Cli;
+using Vhost.Host.Dashboard;
 using Vhost.Host.Manifest;
+using Vhost.Host.Observability;
 using Vhost.Host.Rpc;
 using Vhost.Linux;
 
@@ -13,42 +15,59 @@ namespace Vhost.Host.Wiring;
 public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory loggers, Action requestStop) : IManifestServer
 {
     private RpcServer? _rpc;
+    private Observer? _observer;
+    private DashboardServer? _dashboard;
 
     /// <summary>The running graph.</summary>
     public VhostHost Host { get; } = new(loggers);
 
     /// <inheritdoc/>
+    public IReadOnlyList<string> Notices { get; private set; } = [];
+
+    /// <inheritdoc/>
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         FilterSystemCalls();
-        await Host.StartAsync(manifest, cancellationToken).ConfigureAwait(false);
-        if (manifest.Rpc.SocketPath is not { } path)
+        EventLog? events = null;
+        if (manifest.Observe.Dashboard is not null)
         {
-            return;
+            events = new EventLog();
+            loggers.AddProvider(events);
         }
 
+        await Host.StartAsync(manifest, cancellationToken).ConfigureAwait(false);
         var surface = new RpcSurface(new RpcContext(Host, new LiveGraph(Host, manifest), _ => requestStop()));
-        _rpc = new RpcServer(path, surface, new RpcLimits(), loggers.CreateLogger("vhostd.rpc"));
         try
         {
-            _rpc.Start();
+            _observer = await Observer.StartAsync(Host, manifest.Observe, loggers).ConfigureAwait(false);
+            if (events is not null)
+            {
+                StartDashboard(surface, events);
+            }
+
+            StartRpc(surface);
         }
         catch (IOException)
         {
             await Host.StopAsync().ConfigureAwait(false);
+            await StopObservingAsync().ConfigureAwait(false);
             throw;
         }
+
+        _observer.NotifyReady();
     }
 
     /// <inheritdoc/>
     public async Task StopAsync(CancellationToken cancellationToken)
     {
+        _observer?.NotifyStopping();
         if (_rpc is { } rpc)
         {
             await rpc.DisposeAsync().ConfigureAwait(false);
         }
 
         await Host.StopAsync().WaitAsync(cancellationToken).ConfigureAwait(false);
+        await StopObservingAsync().ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
@@ -60,6 +79,40 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
         }
 
         await Host.DisposeAsync().ConfigureAwait(false);
+        await StopObservingAsync().ConfigureAwait(false);
+    }
+
+    private async Task StopObservingAsync()
+    {
+        if (Interlocked.Exchange(ref _dashboard, null) is { } dashboard)
+        {
+            await dashboard.DisposeAsync().ConfigureAwait(false);
+        }
+
+        if (Interlocked.Exchange(ref _observer, null) is { } observer)
+        {
+            await observer.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    private void StartRpc(RpcSurface surface)
+    {
+        if (manifest.Rpc.SocketPath is not { } path)
+        {
+            return;
+        }
+
+        _rpc = new RpcServer(path, surface, new RpcLimits(), loggers.CreateLogger("vhostd.rpc"));
+        _rpc.Start();
+    }
+
+    private void StartDashboard(RpcSurface surface, EventLog events)
+    {
+        var token = DashboardToken.Get(manifest.Observe.TokenFile);
+        _dashboard = new DashboardServer(manifest.Observe, token.Value, Host, surface, events, loggers.CreateLogger("vhostd.dashboard"));
+        Notices = [token.IsFromFile
+            ? $"dashboard: http://{manifest.Observe.Dashboard}/ (token in {manifest.Observe.TokenFile})"
+            : $"dashboard: http://{manifest.Observe.Dashboard}/#token={token.Value}"];
     }
 
     private void FilterSystemCalls()

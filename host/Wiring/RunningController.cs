@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Host.Bdevs;
 using Vhost.Host.Manifest;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Wiring;
 
@@ -19,6 +20,7 @@ internal sealed class RunningController
         BoundTransport = boundTransport;
         _times = times;
         _logger = logger;
+        Recorder = new FlightRecorder(bound.Name, logger);
     }
 
     /// <summary>What it is now: its targets may have changed since it was made.</summary>
@@ -28,6 +30,9 @@ internal sealed class RunningController
 
     /// <summary>What the controller does with bdevs, counted.</summary>
     internal ChannelGroup Channels { get; } = new();
+
+    /// <summary>What its transport and device had to say lately.</summary>
+    internal FlightRecorder Recorder { get; }
 
     private string DeviceText => $"controller '{Bound.Name}' ({Bound.TypeName})";
 
@@ -53,7 +58,7 @@ internal sealed class RunningController
                         Name = bound.Name,
                         Reactors = reactors,
                         GetBdev = name => new OwnedPort(parts.Bdevs.GetPort(name), running.Channels),
-                        Logger = parts.Loggers.CreateLogger($"vhostd.controller.{bound.Name}"),
+                        Logger = running.Recorder.Wrap(parts.Loggers.CreateLogger($"vhostd.controller.{bound.Name}")),
                     };
                     running._device = bound.Factory.Create(context, bound.Options) ?? throw new InvalidOperationException("its factory returned nothing");
                     return ValueTask.CompletedTask;
@@ -70,7 +75,7 @@ internal sealed class RunningController
                     {
                         Name = transport.Name,
                         Memory = parts.Memory,
-                        Logger = parts.Loggers.CreateLogger($"vhostd.transport.{transport.Name}"),
+                        Logger = running.Recorder.Wrap(parts.Loggers.CreateLogger($"vhostd.transport.{transport.Name}")),
                         DrainTimeout = parts.Times.Drain,
                     };
                     running._transport = transport.Factory.Create(context, transport.Options) ?? throw new InvalidOperationException("its factory returned nothing");

@@ -67,6 +67,11 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
         using var drain = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         drain.CancelAfter(_options.DrainTimeout);
         MessageOutcome outcome;
+        if (_logger.IsEnabled(LogLevel.Trace))
+        {
+            _logger.LogTrace("{Name}: {Message}, {Length} bytes, {Descriptors} descriptors", _options.Name, message.Name, message.Payload.Length, message.DescriptorCount);
+        }
+
         try
         {
             message.Header.CheckRequest();

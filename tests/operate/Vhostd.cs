@@ -59,9 +59,9 @@ internal sealed class Vhostd : IAsyncDisposable
     public static string NewDirectory() => System.IO.Directory.CreateTempSubdirectory("vhostd-ops-").FullName;
 
     /// <summary>Starts it as SPDK's vhost is started.</summary>
-    public static Task<Vhostd> StartAsync(params string[] more) => StartAsync(NewDirectory(), null, more);
+    public static Task<Vhostd> StartAsync(params string[] more) => StartInAsync(NewDirectory(), null, more);
 
-    public static async Task<Vhostd> StartAsync(string directory, IReadOnlyDictionary<string, string>? environment, params string[] more)
+    public static async Task<Vhostd> StartInAsync(string directory, IReadOnlyDictionary<string, string>? environment, params string[] more)
     {
         string[] arguments = ["-S", directory, "-m", Cpumask, "-r", Path.Combine(directory, "rpc.sock"), .. more];
         var start = new ProcessStartInfo(Program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };

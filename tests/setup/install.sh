@@ -2,7 +2,7 @@
 # Prepares everything the end-to-end tests need and prints the directory that holds it as its last line (the only one on
 # standard output). What is there already is not done again: a second run takes well under a second.
 #
-# What it installs on this machine, with apt and only if missing: mmdebstrap, debian-archive-keyring, cpio, xz-utils.
+# What it installs on this machine, with apt and only if missing: mmdebstrap, debian-archive-keyring, cpio, xz-utils, chromium.
 # All else goes into the cache directory (VHOST_TEST_CACHE, by default ~/.cache/vhostd-tests) and changes nothing outside
 # of it: Debian packages of two releases are extracted there, not installed, so no service, boot loader or kernel of this
 # machine is touched. Removing that directory undoes it.
@@ -39,16 +39,6 @@ trixie=$cache/root-trixie-$(root_key trixie "${trixie_packages[@]}")
 guest=$cache/guest-$({ echo "$bookworm"; cat "$here/guest.sh" "$here"/../guest/*; } | key)
 environment=$cache/env-$({ echo "$guest" "$trixie"; cat "$here/install.sh" "$here/libblkio-client.c"; } | key)
 
-if [ -e "$environment/complete" ]; then
-  echo "$environment"
-  exit 0
-fi
-
-mkdir -p "$cache"
-exec 8>"$cache/lock"
-flock 8
-started=$SECONDS
-
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
@@ -63,6 +53,30 @@ retry() { # retry COMMAND...: three tries, for commands that use the network
   return 1
 }
 
+install_with_apt() { # install_with_apt PACKAGE...
+  say "installing with apt: $*"
+  export DEBIAN_FRONTEND=noninteractive
+  if ! as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1; then
+    retry as_root apt-get update -qq >&2
+    retry as_root apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "$@" >/dev/null
+  fi
+}
+
+# The dashboard is tested in a real browser, one of this machine: it is nothing that the cache could hold.
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
+  install_with_apt chromium
+fi
+
+if [ -e "$environment/complete" ]; then
+  echo "$environment"
+  exit 0
+fi
+
+mkdir -p "$cache"
+exec 8>"$cache/lock"
+flock 8
+started=$SECONDS
+
 install_host_packages() {
   local missing=()
   command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
@@ -70,12 +84,7 @@ install_host_packages() {
   command -v xz >/dev/null || missing+=(xz-utils)
   [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
   [ ${#missing[@]} -gt 0 ] || return 0
-  say "installing with apt: ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  if ! as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
-    retry as_root apt-get update -qq >&2
-    retry as_root apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" >/dev/null
-  fi
+  install_with_apt "${missing[@]}"
 }
 
 # The mirror of the Debian release this machine runs, as its lists tell; nothing on other distributions.
