@@ -50,7 +50,10 @@ public interface IPciDevice : IDisposable
     /// <summary>Lets a level-triggered interrupt come again. Any thread; a short system call.</summary>
     void UnmaskInterrupt();
 
-    /// <summary>Lets the device start DMA, or stops it.</summary>
+    /// <summary>
+    /// Lets the device start DMA, or stops it. A driver resets the device before it lets it start for the first time, by its registers where
+    /// <see cref="TryReset"/> could not: an earlier process's requests must be gone, and its memory is freed now.
+    /// </summary>
     /// <param name="enabled">Whether the device may.</param>
     void SetBusMastering(bool enabled);
 

@@ -1,4 +1,6 @@
+using System.Buffers.Binary;
 using System.Globalization;
+using Vhost.Linux;
 
 namespace Vhost.Pci.Tests;
 
@@ -58,6 +60,15 @@ internal sealed class FakeMachine : IDisposable
         }
 
         return real;
+    }
+
+    /// <summary>The command register; .NET's own files cannot be read while a driver has its lock.</summary>
+    public static int ReadCommand(string device)
+    {
+        Span<byte> command = stackalloc byte[2];
+        using FileDescriptor config = FileIo.Open(Path.Combine(device, "config"), OpenMode.ReadOnly);
+        FileIo.ReadExactly(config.Raw, command, 4);
+        return BinaryPrimitives.ReadUInt16LittleEndian(command);
     }
 
     public void AddDriver(string name) => Directory.CreateDirectory(Paths.Driver(name));

@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using Microsoft.Extensions.Logging.Abstractions;
 using Vhost.Abstractions;
 using Vhost.Linux;
-using Vhost.Pci.Dma;
 
 namespace Vhost.Pci.Tests;
 
@@ -125,23 +124,6 @@ public sealed unsafe class UioDeviceTests : IDisposable
     }
 
     [Fact]
-    public void Pages_of_a_dead_process_stay_while_its_device_may_write_to_them()
-    {
-        string left = Path.Combine(_huge, "vhostd-99999-x");
-        Directory.CreateDirectory(left);
-        File.WriteAllText(Path.Combine(left, "dma-0"), "");
-        File.WriteAllText(Path.Combine(left, "device-0000:00:05.0"), "");
-        HugePageFiles.Sweep(_huge, _machine.Paths, NullLogger.Instance);
-        Assert.True(File.Exists(Path.Combine(left, "dma-0"))); // bus mastering is on
-
-        using IPciDevice device = new PciDeviceOpener(_machine.Paths).Open("0000:00:05.0", NullLogger.Instance);
-        Assert.False(Directory.Exists(left)); // the device was reset before
-        Assert.Single(Directory.GetDirectories(_huge));
-        HugePageFiles.Sweep(_huge, _machine.Paths, NullLogger.Instance);
-        Assert.Single(Directory.GetDirectories(_huge)); // what a living process holds is not touched
-    }
-
-    [Fact]
     public void Without_hugetlbfs_the_remedy_is_named()
     {
         File.WriteAllText(Path.Combine(_machine.Paths.Proc, "mounts"), "none / ext4 rw 0 0\n");
@@ -161,5 +143,5 @@ public sealed unsafe class UioDeviceTests : IDisposable
         Assert.Contains("IOMMU", Assert.Throws<PciException>(() => opener.Open("0000:00:08.0", NullLogger.Instance)).Message, StringComparison.Ordinal);
     }
 
-    private int Command() => BinaryPrimitives.ReadUInt16LittleEndian(File.ReadAllBytes(Path.Combine(_device, "config")).AsSpan(4));
+    private int Command() => FakeMachine.ReadCommand(_device);
 }

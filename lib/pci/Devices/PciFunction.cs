@@ -7,9 +7,9 @@ namespace Vhost.Pci.Devices;
 /// <summary>Common to the three ways to a device: configuration space, BARs by index, removal, the order of closing.</summary>
 internal abstract partial class PciFunction : IPciDevice
 {
-    protected const int CommandOffset = 0x04; // PCI Local Bus 3.0, section 6.2.2
+    internal const int CommandOffset = 0x04; // PCI Local Bus 3.0, section 6.2.2
+    internal const ushort CommandBusMaster = 1 << 2;
     protected const ushort CommandMemory = 1 << 1;
-    protected const ushort CommandBusMaster = 1 << 2;
     protected const ushort CommandInterruptDisable = 1 << 10;
     protected const byte MsixCapability = 0x11;
 
@@ -50,6 +50,9 @@ internal abstract partial class PciFunction : IPciDevice
     internal bool IsRemoved => Volatile.Read(ref _isRemoved) != 0;
 
     protected ILogger Logger { get; }
+
+    /// <summary>Whether the device was reset since it was opened: by the platform, or else by its driver, which allows DMA only then.</summary>
+    protected bool IsReset { get; private set; }
 
     public void ReadConfig(int offsetBytes, Span<byte> destination)
     {
@@ -125,6 +128,12 @@ internal abstract partial class PciFunction : IPciDevice
 
     public void SetBusMastering(bool enabled)
     {
+        if (enabled && !IsReset)
+        {
+            IsReset = true;
+            OnReset();
+        }
+
         ushort command = ReadConfig16(CommandOffset);
         ushort wanted = (ushort)(enabled ? command | CommandBusMaster | CommandMemory : command & ~CommandBusMaster);
         if (wanted != command)
@@ -233,7 +242,7 @@ internal abstract partial class PciFunction : IPciDevice
             BinaryPrimitives.ReadUInt16LittleEndian(header[0x2c..]),
             BinaryPrimitives.ReadUInt16LittleEndian(header[0x2e..]));
         SetBusMastering(false);
-        _ = TryReset();
+        IsReset = TryReset();
         WriteConfig16(CommandOffset, (ushort)((ReadConfig16(CommandOffset) | CommandMemory) & ~CommandBusMaster));
     }
 
@@ -305,6 +314,11 @@ internal abstract partial class PciFunction : IPciDevice
     protected abstract void EnableInterruptsCore(ReadOnlySpan<int> eventFds);
 
     protected abstract bool ResetCore();
+
+    /// <summary>Nothing that an earlier user of the device asked for is under way any more.</summary>
+    protected virtual void OnReset()
+    {
+    }
 
     /// <summary>Lets go of the device; its DMA has been stopped.</summary>
     protected abstract void Close();

@@ -56,25 +56,33 @@ internal sealed unsafe class UioFunction : PciFunction
         FileDescriptor? config = null;
         try
         {
-            uio = FileIo.Open(Path.Combine(paths.Dev, name), OpenMode.ReadWrite | OpenMode.NonBlocking);
-            if (!FileLock.TryFlock(uio.Raw, exclusive: true))
+            // The lock comes first: at each close of /dev/uioN, anybody's, the kernel takes bus mastering from the device.
+            config = FileIo.Open(Path.Combine(directory, "config"), OpenMode.ReadWrite);
+            lock (domain.ClaimLock)
             {
-                throw new PciException($"{address}: another process drives it through /dev/{name}");
+                if (!FileLock.TryFlock(config.Raw, exclusive: true))
+                {
+                    throw new PciException($"{address}: another process drives it through /dev/{name}");
+                }
             }
 
-            config = FileIo.Open(Path.Combine(directory, "config"), OpenMode.ReadWrite);
+            uio = FileIo.Open(Path.Combine(paths.Dev, name), OpenMode.ReadWrite | OpenMode.NonBlocking);
             var function = new UioFunction(address, directory, domain, uio, config, logger);
             function.Initialise();
             function.SetInterruptDisabled(true);
 
-            // Only now: a device that an earlier process left running was stopped above, before its pages may go.
             domain.AddDevice(address);
+            if (function.IsReset)
+            {
+                function.OnReset();
+            }
+
             return function;
         }
         catch (Exception e)
         {
-            config?.Dispose();
             uio?.Dispose();
+            config?.Dispose();
             throw e is LinuxException or UnauthorizedAccessException
                 ? new PciException($"{address}: {e.Message}; driving a device through uio needs root, or the rights to /dev/{name} and to its files in sysfs", e)
                 : e;
@@ -152,14 +160,16 @@ internal sealed unsafe class UioFunction : PciFunction
         return true;
     }
 
+    protected override void OnReset() => _domain.SweepAfterReset(_pciAddress);
+
     protected override void Close()
     {
         _interruptWatch?.Dispose();
         _resources.ForEach(r => r.Dispose());
-        _config.Dispose();
 
-        // The kernel clears bus mastering here once more; after that no page is written to.
+        // The kernel clears bus mastering here once more; after that no page is written to. The lock goes last.
         _uio.Dispose();
+        _config.Dispose();
         _domain.RemoveDevice(_pciAddress);
     }
 

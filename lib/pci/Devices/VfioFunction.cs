@@ -75,6 +75,10 @@ internal sealed unsafe class VfioFunction : PciFunction
             if (domain is PhysicalDmaDomain physical)
             {
                 physical.AddDevice(address);
+                if (function.IsReset)
+                {
+                    function.OnReset();
+                }
             }
 
             return function;
@@ -155,6 +159,8 @@ internal sealed unsafe class VfioFunction : PciFunction
         int result = Ioctl.TryCall(_device.Raw, Vfio.DeviceReset, 0);
         return result >= 0 ? true : throw new LinuxException("ioctl(VFIO_DEVICE_RESET)", -result);
     }
+
+    protected override void OnReset() => (Dma as PhysicalDmaDomain)?.SweepAfterReset(_pciAddress);
 
     protected override void Close()
     {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Microsoft.Extensions.Logging;
 using Vhost.Linux;
 
 namespace Vhost.Pci.Dma;
@@ -7,13 +6,10 @@ namespace Vhost.Pci.Dma;
 /// <summary>
 /// Huge pages in named files of a hugetlbfs, one directory a process. A process that is killed leaves its files, so that the kernel does not give
 /// the pages away while a device may still write to them. Each device that may write has a marker file; the pages go when all of their
-/// devices were reset or cannot do DMA.
+/// devices were reset: see <see cref="AbandonedPages"/>.
 /// </summary>
-internal sealed partial class HugePageFiles : IDisposable
+internal sealed class HugePageFiles : IDisposable
 {
-    private const string DirectoryPrefix = "vhostd-";
-    private const string MarkerPrefix = "device-";
-
     private readonly string _directory;
     private readonly FileDescriptor _lock;
     private int _nextFile;
@@ -21,7 +17,8 @@ internal sealed partial class HugePageFiles : IDisposable
     private HugePageFiles(string mount, nuint pageBytes)
     {
         PageBytes = pageBytes;
-        _directory = Path.Combine(mount, DirectoryPrefix + Environment.ProcessId.ToString(CultureInfo.InvariantCulture) + "-" + Guid.NewGuid().ToString("n"));
+        Mount = mount;
+        _directory = Path.Combine(mount, AbandonedPages.DirectoryPrefix + Environment.ProcessId.ToString(CultureInfo.InvariantCulture) + "-" + Guid.NewGuid().ToString("n"));
         Directory.CreateDirectory(_directory, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         _lock = FileIo.Open(_directory, OpenMode.ReadOnly | OpenMode.Directory);
 
@@ -29,12 +26,15 @@ internal sealed partial class HugePageFiles : IDisposable
         _ = FileLock.TryFlock(_lock.Raw, exclusive: true);
     }
 
+    /// <summary>Where the hugetlbfs is mounted.</summary>
+    public string Mount { get; }
+
     /// <summary>Size of a huge page in bytes.</summary>
     public nuint PageBytes { get; }
 
-    /// <summary>Opens a directory in the hugetlbfs with the smallest pages, after removing what dead processes left and no device can reach.</summary>
+    /// <summary>Opens a directory in the hugetlbfs with the smallest pages.</summary>
     /// <exception cref="PciException">There is no hugetlbfs: says how to make one.</exception>
-    public static HugePageFiles Open(PciPaths paths, ILogger logger)
+    public static HugePageFiles Open(PciPaths paths)
     {
         string? mount = FindMount(paths, out nuint pageBytes);
         if (mount is null)
@@ -42,7 +42,6 @@ internal sealed partial class HugePageFiles : IDisposable
             throw new PciException("memory for devices without an IOMMU needs huge pages and a hugetlbfs: mount -t hugetlbfs none /dev/hugepages; sysctl -w vm.nr_hugepages=64");
         }
 
-        Sweep(mount, paths, logger);
         try
         {
             return new HugePageFiles(mount, pageBytes);
@@ -54,10 +53,10 @@ internal sealed partial class HugePageFiles : IDisposable
     }
 
     /// <summary>Notes that a device may write to the pages.</summary>
-    public void Mark(PciAddress device) => File.Create(Path.Combine(_directory, MarkerPrefix + device)).Dispose();
+    public void Mark(PciAddress device) => File.Create(Path.Combine(_directory, AbandonedPages.MarkerPrefix + device)).Dispose();
 
     /// <summary>Notes that a device was stopped.</summary>
-    public void Unmark(PciAddress device) => File.Delete(Path.Combine(_directory, MarkerPrefix + device));
+    public void Unmark(PciAddress device) => File.Delete(Path.Combine(_directory, AbandonedPages.MarkerPrefix + device));
 
     /// <summary>Maps whole huge pages. The release unmaps and removes the file.</summary>
     /// <exception cref="PciException">Too few huge pages are free.</exception>
@@ -120,64 +119,4 @@ internal sealed partial class HugePageFiles : IDisposable
 
         return best;
     }
-
-    internal static void Sweep(string mount, PciPaths paths, ILogger logger)
-    {
-        foreach (string directory in Directory.EnumerateDirectories(mount, DirectoryPrefix + "*"))
-        {
-            try
-            {
-                using FileDescriptor file = FileIo.Open(directory, OpenMode.ReadOnly | OpenMode.Directory);
-                if (!FileLock.TryFlock(file.Raw, exclusive: true))
-                {
-                    continue;
-                }
-
-                string? blocking = Directory.EnumerateFiles(directory, MarkerPrefix + "*")
-                    .Select(f => Path.GetFileName(f)[MarkerPrefix.Length..]).FirstOrDefault(d => MayDoDma(d, paths));
-                if (blocking is not null)
-                {
-                    LogKept(logger, directory, blocking);
-                    continue;
-                }
-
-                Directory.Delete(directory, recursive: true);
-                LogSwept(logger, directory);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                LogSweepFailed(logger, directory, e.Message);
-            }
-        }
-    }
-
-    /// <summary>Stops what can be stopped: a device that nobody drives is reset. Then bus mastering tells whether it can still write.</summary>
-    private static bool MayDoDma(string name, PciPaths paths)
-    {
-        if (!PciAddress.TryParse(name, out PciAddress address))
-        {
-            return false;
-        }
-
-        string config = Path.Combine(paths.Device(address), "config");
-        if (!File.Exists(config))
-        {
-            return false;
-        }
-
-        const ushort BusMaster = 1 << 2;
-        byte[] command = new byte[2];
-        using FileDescriptor file = FileIo.Open(config, OpenMode.ReadOnly);
-        FileIo.ReadExactly(file.Raw, command, 4);
-        return (command[0] & BusMaster) != 0;
-    }
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "removed {Directory}, which a process that ended left behind")]
-    private static partial void LogSwept(ILogger logger, string directory);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "kept {Directory}, which a process that ended left behind: the device {Device} may still write to its pages; reset or unbind it")]
-    private static partial void LogKept(ILogger logger, string directory, string device);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} cannot be removed: {Reason}")]
-    private static partial void LogSweepFailed(ILogger logger, string directory, string reason);
 }

@@ -18,24 +18,39 @@ internal sealed unsafe class PhysicalDmaDomain(PciPaths paths, ILogger logger) :
 
     public override bool IsPhysical => true;
 
+    /// <summary>Held while a device is claimed, so that nobody of this process takes a reset of what was left behind for another process's use.</summary>
+    public Lock ClaimLock { get; } = new();
+
     private HugePageFiles Files
     {
         get
         {
             lock (_pools)
             {
-                return _files ??= HugePageFiles.Open(paths, Logger);
+                return _files ??= HugePageFiles.Open(paths);
             }
         }
     }
 
-    /// <summary>A device is about to be allowed DMA.</summary>
+    /// <summary>A device is driven by this process, and will be allowed DMA.</summary>
     public void AddDevice(PciAddress device)
     {
         lock (_deviceLock)
         {
             Files.Mark(device);
             _devices.Add(device);
+        }
+    }
+
+    /// <summary>
+    /// A device was reset and is about to be allowed DMA: of what dead processes left, nothing waits for it any more.
+    /// Before the first allocation for it, which may need their pages.
+    /// </summary>
+    public void SweepAfterReset(PciAddress device)
+    {
+        lock (ClaimLock)
+        {
+            new AbandonedPages(paths, Logger).Sweep(Files.Mount, device);
         }
     }
 

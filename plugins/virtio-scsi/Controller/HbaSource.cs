@@ -268,6 +268,8 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
         var start = Stopwatch.GetTimestamp();
         var device = virtio.Device;
         _virtio = virtio;
+        // A function that the platform cannot reset may still hold requests of an earlier process.
+        virtio.Reset();
         device.SetBusMastering(true);
         var life = _life = new HbaLife(virtio, _queues.Length, _options.QueueSize, _vectors.Count);
         if (_vectors.Count == 1)
