@@ -26,6 +26,7 @@ internal sealed class PluginInspector(SharedAssemblies shared, List<PluginProble
         PluginProblem? problem = CheckFramework(location, metadata)
             ?? CheckPrivateCopies(location)
             ?? CheckContract(location, metadata)
+            ?? CheckPciContract(location, metadata)
             ?? CheckReferences(location, metadata);
         if (problem is null)
         {
@@ -98,18 +99,40 @@ internal sealed class PluginInspector(SharedAssemblies shared, List<PluginProble
                 "Compile it against the Vhost.Abstractions package, whose build files add the attribute");
         }
 
-        (int pluginMajor, int pluginMinor) = contract;
-        string versions = $"the plugin was compiled against contract {pluginMajor}.{pluginMinor}, the host offers {major}.{minor}";
-        if (pluginMajor > major || (pluginMajor == major && pluginMinor > minor))
+        return Compare(location, contract, (major, minor), "contract", "Vhost.Abstractions");
+    }
+
+    /// <summary>The PCI library is shared as the contract is, and has a version of its own; only its users are asked for it.</summary>
+    private PluginProblem? CheckPciContract(PluginLocation location, PluginMetadata metadata)
+    {
+        if (metadata.PciContract is { } wanted)
         {
-            return new(PluginProblemCode.ContractTooNew, location.Id, location.File, versions,
-                $"Upgrade vhostd, or compile the plugin against Vhost.Abstractions with contract {major}.{minor}");
+            return shared.PciContract is { } offered
+                ? Compare(location, wanted, offered, $"{SharedAssemblies.PciLibrary} contract", SharedAssemblies.PciLibrary)
+                : new(PluginProblemCode.ContractTooNew, location.Id, location.File,
+                    $"the plugin was compiled against {SharedAssemblies.PciLibrary} contract {wanted.Major}.{wanted.Minor}, and this host brings no {SharedAssemblies.PciLibrary}",
+                    "Use a complete vhostd");
         }
 
-        return pluginMajor == major
+        return metadata.References.Any(reference => reference.Name == SharedAssemblies.PciLibrary)
+            ? new(PluginProblemCode.NoContract, location.Id, location.File,
+                $"the assembly refers to {SharedAssemblies.PciLibrary} and does not say which version of it it was compiled against (no PciContract attribute)",
+                $"Compile it against the {SharedAssemblies.PciLibrary} package, whose build files add the attribute")
+            : null;
+    }
+
+    private static PluginProblem? Compare(PluginLocation location, (int Major, int Minor) plugin, (int Major, int Minor) host, string contract, string package)
+    {
+        string versions = $"the plugin was compiled against {contract} {plugin.Major}.{plugin.Minor}, the host offers {host.Major}.{host.Minor}";
+        if (plugin.Major > host.Major || (plugin.Major == host.Major && plugin.Minor > host.Minor))
+        {
+            return new(PluginProblemCode.ContractTooNew, location.Id, location.File, versions,
+                $"Upgrade vhostd, or compile the plugin against {package} with contract {host.Major}.{host.Minor}");
+        }
+
+        return plugin.Major == host.Major
             ? null
-            : new(PluginProblemCode.ContractTooOld, location.Id, location.File, versions,
-                $"Get a newer build of the plugin, made for contract {major}");
+            : new(PluginProblemCode.ContractTooOld, location.Id, location.File, versions, $"Get a newer build of the plugin, made for {contract} {host.Major}");
     }
 
     private PluginProblem? CheckReferences(PluginLocation location, PluginMetadata metadata)

@@ -14,6 +14,9 @@ internal sealed record PluginMetadata
     /// <summary>The contract that the plugin was compiled against, or null where the assembly does not say so.</summary>
     public required (int Major, int Minor)? Contract { get; init; }
 
+    /// <summary>The version of the shared PCI library that the plugin was compiled against, or null where the assembly does not say so.</summary>
+    public required (int Major, int Minor)? PciContract { get; init; }
+
     /// <summary>The target framework's moniker, <c>.NETCoreApp,Version=v10.0</c>, or null.</summary>
     public required string? TargetFramework { get; init; }
 

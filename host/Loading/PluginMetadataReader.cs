@@ -9,6 +9,10 @@ internal static class PluginMetadataReader
 {
     private const string ContractNamespace = "Vhost.Abstractions";
 
+    // By name: the loader reads files, and the PCI library may be absent.
+    private const string PciNamespace = "Vhost.Pci";
+    private const string PciContractAttribute = "PciContractAttribute";
+
     /// <summary>Reads a file.</summary>
     /// <param name="file">The assembly file.</param>
     /// <exception cref="BadImageFormatException">The file is not a .NET assembly.</exception>
@@ -32,6 +36,7 @@ internal static class PluginMetadataReader
         string version = assembly.Version.ToString();
         string? targetFramework = null;
         (int, int)? contract = null;
+        (int, int)? pciContract = null;
         foreach (CustomAttributeHandle handle in assembly.GetCustomAttributes())
         {
             CustomAttribute attribute = metadata.GetCustomAttribute(handle);
@@ -40,6 +45,10 @@ internal static class PluginMetadataReader
                 case (ContractNamespace, nameof(PluginContractAttribute)):
                     BlobReader numbers = Arguments(metadata, attribute);
                     contract = (numbers.ReadInt32(), numbers.ReadInt32());
+                    break;
+                case (PciNamespace, PciContractAttribute):
+                    BlobReader pciNumbers = Arguments(metadata, attribute);
+                    pciContract = (pciNumbers.ReadInt32(), pciNumbers.ReadInt32());
                     break;
                 case ("System.Runtime.Versioning", "TargetFrameworkAttribute"):
                     targetFramework = Arguments(metadata, attribute).ReadSerializedString();
@@ -55,6 +64,7 @@ internal static class PluginMetadataReader
             AssemblyName = metadata.GetString(assembly.Name),
             Version = version,
             Contract = contract,
+            PciContract = pciContract,
             TargetFramework = targetFramework,
             References = [.. metadata.AssemblyReferences.Select(metadata.GetAssemblyReference).Select(reference => (metadata.GetString(reference.Name), reference.Version))],
             Exports = ReadExports(metadata),

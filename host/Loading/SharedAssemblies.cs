@@ -11,7 +11,7 @@ namespace Vhost.Host.Loading;
 /// </summary>
 internal sealed class SharedAssemblies
 {
-    private static readonly string[] Roots = ["Vhost.Abstractions", "Vhost.Linux", "Vhost.Pci"];
+    private static readonly string[] Roots = ["Vhost.Abstractions", "Vhost.Linux", PciLibrary];
 
     private readonly Dictionary<string, Version> _versions;
 
@@ -19,6 +19,12 @@ internal sealed class SharedAssemblies
 
     /// <summary>The shared assemblies of this process, by simple name.</summary>
     internal static SharedAssemblies OfHost { get; } = Collect();
+
+    /// <summary>The PCI library's simple name.</summary>
+    internal const string PciLibrary = "Vhost.Pci";
+
+    /// <summary>The version of the PCI library's contract that the host offers, or null where it brings none.</summary>
+    internal (int Major, int Minor)? PciContract { get; } = ReadPciContract();
 
     /// <summary>Simple names, by name.</summary>
     internal IEnumerable<string> Names => _versions.Keys.Order(StringComparer.Ordinal);
@@ -55,6 +61,12 @@ internal sealed class SharedAssemblies
         }
 
         return new SharedAssemblies(versions);
+    }
+
+    private static (int Major, int Minor)? ReadPciContract()
+    {
+        string file = Path.Combine(Path.GetDirectoryName(typeof(IPartFactory).Assembly.Location)!, PciLibrary + ".dll");
+        return File.Exists(file) ? PluginMetadataReader.Read(file).PciContract : null;
     }
 
     /// <summary>The names as the plugin loader wants them.</summary>

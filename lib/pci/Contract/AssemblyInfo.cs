@@ -1,0 +1,1 @@
+[assembly: Vhost.Pci.PciContract(Vhost.Pci.PciContractVersion.Major, Vhost.Pci.PciContractVersion.Minor)]
