@@ -27,6 +27,26 @@ public sealed unsafe class LifeTests
     }
 
     [Fact]
+    public void An_interrupt_line_that_all_queues_share_wakes_each_of_them()
+    {
+        using var harness = new NvmeHarness(new NvmeSettings { Vectors = 0, HasLine = true }).Start();
+        Assert.Contains("one interrupt line", harness.LogText, StringComparison.Ordinal);
+        using var first = harness.Bdevs.Open();
+        using var second = harness.Bdevs.Open(reactor: 1);
+        var data = new byte[4096];
+        for (var i = 0; i < 50; i++)
+        {
+            Random.Shared.NextBytes(data);
+            Assert.Equal(BlockStatus.Success, first.Write((ulong)i * 8, data));
+            Assert.Equal(data, second.Read((ulong)i * 8, 8));
+        }
+
+        harness.Model.Add(5, new NvmeModelNamespace(512, 1000)); // and the admin queue's events
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.ContainsKey("Nvme0n5"), "the new namespace");
+        Assert.True(harness.Model.Counters.LineRises > 0);
+    }
+
+    [Fact]
     public void Namespaces_come_change_and_go()
     {
         using var harness = new NvmeHarness().Start();

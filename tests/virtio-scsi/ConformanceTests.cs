@@ -58,3 +58,9 @@ public sealed class PackedDirectTests : ConformanceTests
 {
     protected override VirtioScsiSettings Settings => new() { HasIndirect = false, MaxSegments = 14, IsPacked = true };
 }
+
+/// <summary>Only an INTx line: shared by all queues, level-triggered, taken down by reading the ISR status.</summary>
+public sealed class LineInterruptTests : ConformanceTests
+{
+    protected override VirtioScsiSettings Settings => new() { Vectors = 0, HasLine = true };
+}

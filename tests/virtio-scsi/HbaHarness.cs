@@ -18,14 +18,18 @@ internal sealed unsafe class HbaHarness : IDisposable
     private readonly MemoryRegistryStandIn _registry = new();
     private VfioUserServer? _server;
 
-    public HbaHarness(VirtioScsiSettings? settings = null, int attachTimeoutSeconds = 20, string bdevName = "Hba0t0")
+    public HbaHarness(VirtioScsiSettings? settings = null, int attachTimeoutSeconds = 20, string bdevName = "Hba0t0", bool startsServer = true)
     {
         _guest = MemoryMapping.MapShared(_guestFile.Raw, 0, GuestBytes);
         Model = new VirtioScsiModel(settings);
         Model.Add(0, 512, 32768);
         Model.Add(3, 4096, 4096);
         SocketPath = Path.Combine(_directory, "hba.sock");
-        StartServer();
+        if (startsServer)
+        {
+            StartServer();
+        }
+
         Bdevs = new BdevHarness(
             new VirtioScsiBdevFactory(), new VirtioScsiOptions { Address = SocketPath, TimeoutSeconds = 1, AttachTimeoutSeconds = attachTimeoutSeconds, QueueSize = 64 }, "Hba0", memory: _registry)
         {

@@ -39,11 +39,12 @@ public sealed unsafe class HbaTests
     }
 
     [Theory]
-    [InlineData(0, "polled with back-off")]
-    [InlineData(1, "one interrupt line")]
-    public void Few_interrupts_are_enough_for_the_scan_and_for_requests(int vectors, string text)
+    [InlineData(0, false, "polled with back-off")]
+    [InlineData(1, false, "one interrupt line")]
+    [InlineData(0, true, "one interrupt line")]
+    public void Few_interrupts_are_enough_for_the_scan_and_for_requests(int vectors, bool hasLine, string text)
     {
-        using var harness = new HbaHarness(new VirtioScsiSettings { Vectors = vectors }).Start();
+        using var harness = new HbaHarness(new VirtioScsiSettings { Vectors = vectors, HasLine = hasLine }).Start();
         Assert.Contains(text, harness.LogText, StringComparison.Ordinal);
         using var first = harness.Bdevs.Open();
         using var second = harness.Bdevs.Open(reactor: 1);
@@ -54,6 +55,71 @@ public sealed unsafe class HbaTests
             Assert.Equal(BlockStatus.Success, first.Write((ulong)i * 8, data));
             Assert.Equal(data, second.Read((ulong)i * 8, 8));
         }
+
+        Assert.Equal(hasLine, harness.Model.LineRises > 0);
+    }
+
+    [Fact]
+    public void Disks_at_other_LUNs_than_0_are_disks_of_their_own()
+    {
+        using var harness = new HbaHarness(bdevName: "Hba0t3l7");
+        harness.Model.Add(3, 512, 1000, lun: 7);
+        harness.Model.Add(4, 512, 2000, lun: 300); // flat space addressing, and no LUN 0
+        harness.Start();
+        Assert.Equal(["Hba0t0", "Hba0t3", "Hba0t3l7", "Hba0t4l300"], harness.Bdevs.Bdevs.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(2000ul, harness.Bdevs.Bdevs["Hba0t4l300"].Info.BlockCount);
+        using (var driver = harness.Bdevs.Open())
+        {
+            var data = new byte[512];
+            Random.Shared.NextBytes(data);
+            Assert.Equal(BlockStatus.Success, driver.Write(999, data));
+            Assert.Equal(data, driver.Read(999, 1));
+        }
+
+        harness.Model.Remove(3, lun: 7);
+        harness.Bdevs.TurnUntil(() => !harness.Bdevs.Bdevs.ContainsKey("Hba0t3l7"), "the removal");
+        Assert.Equal("Hba0t3l7: the disk is gone", Assert.Single(harness.Bdevs.Withdrawals));
+    }
+
+    [Fact]
+    public void Missed_events_make_it_look_at_all_targets()
+    {
+        using var harness = new HbaHarness().Start();
+        harness.Model.ReplaceUnseen(removed: 3, added: 6);
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.ContainsKey("Hba0t6"), "the disk that came unseen");
+        harness.Bdevs.TurnUntil(() => !harness.Bdevs.Bdevs.ContainsKey("Hba0t3"), "the disk that went unseen");
+        Assert.Contains("events were missed", harness.LogText, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_flood_of_events_keeps_neither_requests_nor_aborts_nor_the_end_waiting()
+    {
+        var settings = new VirtioScsiSettings();
+        using var harness = new HbaHarness(settings).Start();
+        harness.Model.FloodsEvents = true;
+        using (var driver = harness.Bdevs.Open())
+        {
+            driver.Read(0, 1);
+            var left = 1;
+            settings.OnCommand = (_, code) => code == 0x28 && left-- == 1 ? VirtioScsiFault.Hold : VirtioScsiFault.None;
+            var data = stackalloc byte[512];
+            Assert.Equal(BlockStatus.Aborted, driver.Run(BlockOperation.Read, 0, 1, data, 512));
+        }
+
+        harness.Bdevs.Dispose();
+        Assert.Empty(harness.Bdevs.Bdevs);
+    }
+
+    [Fact]
+    public void An_HBA_that_is_late_is_found()
+    {
+        using var harness = new HbaHarness(startsServer: false).Start(); // does not stop the host
+        Assert.Empty(harness.Bdevs.Bdevs);
+        Assert.Contains("attempt 1", harness.LogText, StringComparison.Ordinal);
+        harness.StartServer();
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Count == 2, "the late HBA");
+        using var driver = harness.Bdevs.Open();
+        driver.Read(0, 1);
     }
 
     [Fact]
@@ -135,6 +201,8 @@ public sealed unsafe class HbaTests
     [InlineData(VirtioScsiFault.ForeignId, true, "")]
     [InlineData(VirtioScsiFault.Twice, false, "")]
     [InlineData(VirtioScsiFault.Twice, true, "")]
+    [InlineData(VirtioScsiFault.Flood, false, "")]
+    [InlineData(VirtioScsiFault.Flood, true, "")]
     public void An_HBA_that_lies_is_reset_and_each_request_ends_once(VirtioScsiFault fault, bool isPacked, string reason)
     {
         var settings = new VirtioScsiSettings { AbortsHeldCommands = false, IsPacked = isPacked };
@@ -242,6 +310,7 @@ public sealed unsafe class HbaTests
     [Theory]
     [InlineData("common outside", "does not fit BAR 0")]
     [InlineData("notify outside", "does not fit BAR 0")]
+    [InlineData("small BAR", "does not fit BAR 0")]
     [InlineData("no common", "no modern virtio interface")]
     [InlineData("loop", "it loops")]
     [InlineData("legacy", "VIRTIO_F_VERSION_1")]
@@ -251,6 +320,7 @@ public sealed unsafe class HbaTests
         {
             CommonOffset = what == "common outside" ? 0x7fff_f000u : 0,
             NotifyOffset = what == "notify outside" ? 0x7800u : 0x3000u,
+            BarLengthBytes = what == "small BAR" ? 0x1000u : 0x8000u,
             HasCommonCapability = what != "no common",
             LoopsCapabilities = what == "loop",
             IsModern = what != "legacy",

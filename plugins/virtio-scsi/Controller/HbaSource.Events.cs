@@ -8,6 +8,7 @@ namespace Vhost.Plugins.VirtioScsi.Controller;
 internal sealed partial class HbaSource
 {
     private const int ResetAttempts = 3;
+    private const int MaxEventsPerTurn = 16;
     private static readonly TimeSpan PolledInterval = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan StatusInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan TmfLimit = TimeSpan.FromSeconds(5);
@@ -35,7 +36,8 @@ internal sealed partial class HbaSource
                     }
                 }
 
-                while (_life.Events.TryTake(out var kind, out var target, out var reason))
+                // A bound: an HBA that gives each buffer for events back at once must not keep the thread from aborts and from stopping.
+                for (var taken = 0; taken < MaxEventsPerTurn && _life.Events.TryTake(out var kind, out var target, out var reason); taken++)
                 {
                     HandleEvent(kind, target, reason);
                 }

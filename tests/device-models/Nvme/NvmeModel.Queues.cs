@@ -10,6 +10,7 @@ public sealed unsafe partial class NvmeModel
     private readonly Dictionary<int, CompletionQueue> _completions = [];
     private readonly List<NvmeModelCommand> _held = [];
     private SubmissionQueue[] _polled = [];
+    private bool _isLineHigh;
     private ulong _shadow;
     private ulong _shadowEvents;
 
@@ -186,6 +187,30 @@ public sealed unsafe partial class NvmeModel
         {
             _session!.Interrupts.Trigger(VfioUserIrqs.Msix, completion.Vector);
         }
+    }
+
+    // The line is high while a queue has entries that the driver has not taken (its head doorbell), unless it is masked (INTMS, INTMC).
+    private void UpdateLine()
+    {
+        if (!Settings.HasLine || _session is null)
+        {
+            return;
+        }
+
+        var isHigh = false;
+        foreach (var (id, completion) in _completions)
+        {
+            isHigh |= completion.HasInterrupt && Volatile.Read(ref *(uint*)(_doorbells.Address + (id * 8) + 4)) != (uint)completion.Tail;
+        }
+
+        isHigh &= (_lineMask & 1) == 0;
+        if (isHigh && !_isLineHigh)
+        {
+            Counters.LineRises++;
+        }
+
+        _isLineHigh = isHigh;
+        _session.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isHigh);
     }
 
     private sealed class CompletionQueue(ulong iova, int size, int vector, bool hasInterrupt)

@@ -30,6 +30,7 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
     private uint _adminAttributes;
     private ulong _adminSubmissionBase;
     private ulong _adminCompletionBase;
+    private uint _lineMask;
     private volatile bool _stops;
 
     public NvmeModel(NvmeSettings? settings = null)
@@ -39,6 +40,7 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
         _config = new PciConfigSpace(0x1b36, 0x0010, Settings.ClassCode);
         _config.AddMsix(Math.Max(Settings.Vectors, 1), 0, (uint)TableOffset, (uint)PendingOffset);
         _config.Seal();
+        _config.Bytes[0x3d] = (byte)(Settings.HasLine ? 1 : 0); // pin A
         _thread = new Thread(Run) { IsBackground = true, Name = "nvme model" };
         _thread.Start();
     }
@@ -98,8 +100,12 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
         _ => VfioUserRegion.None,
     };
 
-    public VfioUserIrq GetIrq(int index) =>
-        index == VfioUserIrqs.Msix && Settings.Vectors > 0 ? new VfioUserIrq((uint)Settings.Vectors, VfioUserIrqFlags.EventFd) : default;
+    public VfioUserIrq GetIrq(int index) => index switch
+    {
+        VfioUserIrqs.Msix when Settings.Vectors > 0 => new VfioUserIrq((uint)Settings.Vectors, VfioUserIrqFlags.EventFd),
+        VfioUserIrqs.Intx when Settings.HasLine => new VfioUserIrq(1, VfioUserIrqFlags.EventFd | VfioUserIrqFlags.Maskable | VfioUserIrqFlags.AutoMasked),
+        _ => default,
+    };
 
     public void OnConnected(VfioUserSession session)
     {
@@ -164,6 +170,8 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
                 registers.Clear();
                 BinaryPrimitives.WriteUInt64LittleEndian(registers, Settings.Capabilities);
                 BinaryPrimitives.WriteUInt32LittleEndian(registers[0x08..], 0x00010400);
+                BinaryPrimitives.WriteUInt32LittleEndian(registers[0x0c..], _lineMask);
+                BinaryPrimitives.WriteUInt32LittleEndian(registers[0x10..], _lineMask);
                 BinaryPrimitives.WriteUInt32LittleEndian(registers[0x14..], _configuration);
                 BinaryPrimitives.WriteUInt32LittleEndian(registers[0x1c..], _status);
                 BinaryPrimitives.WriteUInt32LittleEndian(registers[0x24..], _adminAttributes);
@@ -199,6 +207,14 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
 
             switch (offset)
             {
+                case 0x0c:
+                    _lineMask |= BinaryPrimitives.ReadUInt32LittleEndian(source);
+                    UpdateLine();
+                    break;
+                case 0x10:
+                    _lineMask &= ~BinaryPrimitives.ReadUInt32LittleEndian(source);
+                    UpdateLine();
+                    break;
                 case 0x14:
                     Configure(BinaryPrimitives.ReadUInt32LittleEndian(source));
                     break;
@@ -274,6 +290,8 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
         _namespaceEventSent = false;
         _eventMask = 0;
         _shadow = _shadowEvents = 0;
+        _lineMask = 0;
+        UpdateLine();
     }
 
     private void Run()
@@ -285,6 +303,7 @@ public sealed unsafe partial class NvmeModel : IVfioUserDevice, IDisposable
             lock (_gate)
             {
                 work = PollQueues();
+                UpdateLine();
             }
 
             if (work != 0)

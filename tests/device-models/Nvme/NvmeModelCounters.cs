@@ -39,4 +39,7 @@ public sealed class NvmeModelCounters
 
     /// <summary>Stopwatch ticks from seeing the last I/O command's doorbell to writing its completion.</summary>
     public long LastServiceTicks { get; set; }
+
+    /// <summary>How often the INTx line went high.</summary>
+    public long LineRises { get; set; }
 }

@@ -21,6 +21,9 @@ public sealed class NvmeSettings
 
     public int Vectors { get; set; } = 8;
 
+    /// <summary>Whether there is an INTx line; the driver is offered it where there are no vectors.</summary>
+    public bool HasLine { get; set; }
+
     /// <summary>I/O queue pairs that Set Features grants, 0-based, as the completion's dword 0 has them.</summary>
     public uint QueueGrant { get; set; } = 7 | (7 << 16);
 

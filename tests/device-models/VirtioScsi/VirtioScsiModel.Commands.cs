@@ -70,7 +70,7 @@ public sealed unsafe partial class VirtioScsiModel
         var target = request[0] == 1 ? request[1] : -1;
         var outData = request.AsSpan(19 + 32);
         var room = chain.Writable.Sum(piece => piece.Length) - ResponseBytes;
-        if (!_disks.TryGetValue(target, out var disk))
+        if (!_disks.Keys.Any(key => key.Target == target))
         {
             Respond(queue, chain, 3, 0, 0, [], []);
             return;
@@ -96,7 +96,26 @@ public sealed unsafe partial class VirtioScsiModel
                 return;
         }
 
-        var sense = Serve(disk, target, cdb, outData, out var data);
+        var lun = ((request[2] & 0x3f) << 8) | request[3];
+        byte[] data;
+        byte[]? sense;
+        if (cdb[0] == 0xa0)
+        {
+            // Any LUN of a target answers for the target, one that is not there too.
+            data = ListUnits(target);
+            sense = null;
+        }
+        else if (_disks.TryGetValue((target, lun), out var disk))
+        {
+            sense = Serve(disk, target, cdb, outData, out data);
+        }
+        else
+        {
+            // Peripheral qualifier 3: no device can be there (SPC-4, section 6.4.2).
+            data = cdb[0] == 0x12 ? [0x7f, .. new byte[35]] : [];
+            sense = cdb[0] == 0x12 ? null : Sense(5, 0x2500);
+        }
+
         data = Settings.PatchData?.Invoke(target, cdb[0], data) ?? data;
         var length = Math.Min(data.Length, room);
         length = fault == VirtioScsiFault.Short ? length / 2 : length;
@@ -131,10 +150,6 @@ public sealed unsafe partial class VirtioScsiModel
                 BinaryPrimitives.WriteUInt32BigEndian(data.AsSpan(8), disk.BlockSizeBytes);
                 data[14] = 0xc0;
                 return Cut(ref data, (int)BinaryPrimitives.ReadUInt32BigEndian(cdb[10..]));
-            case 0xa0:
-                data = new byte[16];
-                data[3] = 8;
-                return null;
             case 0x28 or 0x2a:
                 (start, count) = (BinaryPrimitives.ReadUInt32BigEndian(cdb[2..]), BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]));
                 break;
@@ -181,6 +196,20 @@ public sealed unsafe partial class VirtioScsiModel
                 medium.Clear();
                 return null;
         }
+    }
+
+    private byte[] ListUnits(int target)
+    {
+        int[] luns = [.. _disks.Keys.Where(key => key.Target == target).Select(key => key.Lun)];
+        var data = new byte[8 + (luns.Length * 8)];
+        BinaryPrimitives.WriteInt32BigEndian(data, luns.Length * 8);
+        for (var i = 0; i < luns.Length; i++)
+        {
+            // Flat space addressing from 256 on (SAM-5, section 4.7.7).
+            BinaryPrimitives.WriteUInt16BigEndian(data.AsSpan(8 + (8 * i)), (ushort)(luns[i] | (luns[i] < 256 ? 0 : 0x4000)));
+        }
+
+        return data;
     }
 
     private static byte[] Inquiry(Disk disk, ReadOnlySpan<byte> cdb)
@@ -242,6 +271,13 @@ public sealed unsafe partial class VirtioScsiModel
             case VirtioScsiFault.Twice:
                 queue.Give(_session!.Dma, chain.Id, chain.EntryCount, (uint)(ResponseBytes + data.Length));
                 goto default;
+            case VirtioScsiFault.Flood:
+                for (var i = 0; i < queue.Size; i++)
+                {
+                    queue.Give(_session!.Dma, chain.Id, chain.EntryCount, (uint)(ResponseBytes + data.Length));
+                }
+
+                goto default;
             case VirtioScsiFault.ForeignId:
                 queue.Give(_session!.Dma, (ushort)(chain.Id ^ 0x5555), chain.EntryCount, (uint)(ResponseBytes + data.Length));
                 Interrupt(queue);
@@ -264,9 +300,14 @@ public sealed unsafe partial class VirtioScsiModel
         {
             _session.Interrupts.Trigger(VfioUserIrqs.Msix, queue.Vector);
         }
+        else if (Settings.Vectors == 0 && Settings.HasLine && queue.WantsInterrupt(_session!.Dma))
+        {
+            _isr |= 1;
+            SetLine(true);
+        }
     }
 
-    private void RaiseEvent(uint kind, int target, uint reason)
+    private void RaiseEvent(uint kind, int? target, uint reason)
     {
         if (_session is null || (_common[0x14] & 4) == 0 || _queues[1].Take(_session.Dma, out _) is not { } chain)
         {
@@ -275,8 +316,12 @@ public sealed unsafe partial class VirtioScsiModel
 
         var data = new byte[16];
         BinaryPrimitives.WriteUInt32LittleEndian(data, kind);
-        data[4] = 1;
-        data[5] = (byte)target;
+        if (target is { } subject)
+        {
+            data[4] = 1;
+            data[5] = (byte)subject;
+        }
+
         BinaryPrimitives.WriteUInt32LittleEndian(data.AsSpan(12), reason);
         Scatter(chain.Writable, 0, data);
         Give(_queues[1], chain, 16);

@@ -22,9 +22,10 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
     private readonly byte[] _deviceConfig = new byte[36];
     private readonly byte[] _table = new byte[0x1000];
     private readonly Thread _thread;
-    private readonly SortedDictionary<int, Disk> _disks = [];
+    private readonly SortedDictionary<(int Target, int Lun), Disk> _disks = [];
     private readonly ModelQueue[] _queues;
     private VfioUserSession? _session;
+    private byte _isr;
     private volatile bool _stops;
 
     public VirtioScsiModel(VirtioScsiSettings? settings = null)
@@ -43,6 +44,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         AddStructure(4, 0x2000, 36);
         AddStructure(2, Settings.NotifyOffset, 0x1000, 4);
         _config.Seal();
+        _config.Bytes[0x3d] = (byte)(Settings.HasLine ? 1 : 0); // pin A
         if (Settings.LoopsCapabilities)
         {
             _config.Bytes[0x41] = 0x40;
@@ -54,7 +56,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(12), 128);
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(16), 16);
         BinaryPrimitives.WriteUInt16LittleEndian(_deviceConfig.AsSpan(30), 7);
-        BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(32), 255);
+        BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(32), 16383);
         _thread = new Thread(Run) { IsBackground = true, Name = "virtio-scsi model" };
         _thread.Start();
     }
@@ -74,42 +76,64 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
 
     public long WriteSames { get; private set; }
 
-    public void Add(int target, uint blockSizeBytes, ulong blockCount)
+    /// <summary>How often the INTx line went high.</summary>
+    public long LineRises { get; private set; }
+
+    public void Add(int target, uint blockSizeBytes, ulong blockCount, int lun = 0)
     {
         lock (_gate)
         {
-            _disks.Add(target, new Disk(blockSizeBytes, blockCount));
+            _disks.Add((target, lun), new Disk(blockSizeBytes, blockCount));
             RaiseEvent(1, target, 1); // transport reset, rescan
         }
     }
 
-    public void Remove(int target)
+    public void Remove(int target, int lun = 0)
     {
         lock (_gate)
         {
-            _disks.Remove(target);
+            _disks.Remove((target, lun));
             RaiseEvent(1, target, 2); // transport reset, removed
         }
     }
+
+    /// <summary>Changes what is there, and has no buffer to tell of it: the next event says only that some were missed.</summary>
+    public void ReplaceUnseen(int removed, int added)
+    {
+        lock (_gate)
+        {
+            _disks.Remove((removed, 0), out var disk);
+            _disks.Add((added, 0), disk!);
+            RaiseEvent(0x8000_0000, null, 0);
+        }
+    }
+
+    /// <summary>From now on each buffer for events comes back at once.</summary>
+    public bool FloodsEvents { get; set; }
 
     public void Resize(int target, ulong blockCount)
     {
         lock (_gate)
         {
-            _disks[target].BlockCount = blockCount;
+            _disks[(target, 0)].BlockCount = blockCount;
             RaiseEvent(3, target, 0x2a | (9 << 8)); // parameter change: capacity data has changed
         }
     }
 
     public VfioUserRegion GetRegion(int index) => index switch
     {
+        0 when Settings.BarLengthBytes < 0x8000 => new VfioUserRegion { Size = Settings.BarLengthBytes },
         0 => new VfioUserRegion { Size = 0x8000, MapFd = _file.Raw, MapAreas = [new VfioUserArea(0x3000, 0x1000)] },
         VfioUserRegions.Config => new VfioUserRegion { Size = 256 },
         _ => VfioUserRegion.None,
     };
 
-    public VfioUserIrq GetIrq(int index) =>
-        index == VfioUserIrqs.Msix && Settings.Vectors > 0 ? new VfioUserIrq((uint)Settings.Vectors, VfioUserIrqFlags.EventFd) : default;
+    public VfioUserIrq GetIrq(int index) => index switch
+    {
+        VfioUserIrqs.Msix when Settings.Vectors > 0 => new VfioUserIrq((uint)Settings.Vectors, VfioUserIrqFlags.EventFd),
+        VfioUserIrqs.Intx when Settings.HasLine => new VfioUserIrq(1, VfioUserIrqFlags.EventFd | VfioUserIrqFlags.Maskable | VfioUserIrqFlags.AutoMasked),
+        _ => default,
+    };
 
     public void OnConnected(VfioUserSession session)
     {
@@ -160,6 +184,13 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
             {
                 _table.AsSpan((int)offset - 0x4000, destination.Length).CopyTo(destination);
             }
+            else if (offset == 0x1000)
+            {
+                // Reading the ISR status takes the line down (virtio 1.3, section 4.1.4.5).
+                destination[0] = _isr;
+                _isr = 0;
+                SetLine(false);
+            }
             else if (offset >= 0x2000 && offset + (ulong)destination.Length <= 0x2000 + 36)
             {
                 _deviceConfig.AsSpan((int)offset - 0x2000, destination.Length).CopyTo(destination);
@@ -201,6 +232,15 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         _stops = true;
         _thread.Join();
         _file.Dispose();
+    }
+
+    private void SetLine(bool isHigh)
+    {
+        if (Settings.HasLine && _session is not null)
+        {
+            LineRises += isHigh ? 1 : 0;
+            _session.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isHigh);
+        }
     }
 
     private void AddStructure(byte type, uint offset, uint length, uint? multiplier = null)
@@ -278,6 +318,8 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
     private void Stop()
     {
         Resets++;
+        _isr = 0;
+        SetLine(false);
         _common.AsSpan().Clear();
         _held.Clear();
         foreach (var queue in _queues)
@@ -297,6 +339,11 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
                 if (_session is not null && (_common[0x14] & 4) != 0)
                 {
                     work = PollControl();
+                    if (FloodsEvents)
+                    {
+                        RaiseEvent(2, null, 0); // asynchronous notification
+                    }
+
                     for (var i = 2; i < _queues.Length; i++)
                     {
                         work += PollRequests(_queues[i]);

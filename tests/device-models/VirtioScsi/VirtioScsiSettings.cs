@@ -20,6 +20,11 @@ public sealed class VirtioScsiSettings
 
     public int Vectors { get; set; } = 8;
 
+    /// <summary>Whether there is an INTx line; the driver is offered it where there are no vectors.</summary>
+    public bool HasLine { get; set; }
+
+    public ulong BarLengthBytes { get; set; } = 0x8000;
+
     /// <summary>Where the capability says that the common configuration lies.</summary>
     public uint CommonOffset { get; set; }
 
@@ -51,6 +56,9 @@ public enum VirtioScsiFault
 
     /// <summary>Given back twice.</summary>
     Twice,
+
+    /// <summary>Given back so often that the ring is full of it.</summary>
+    Flood,
 
     /// <summary>Given back under an id that nobody sent.</summary>
     ForeignId,
