@@ -6,10 +6,10 @@ using Vhost.Virtio;
 namespace Vhost.Bench;
 
 /// <summary>Keeps a number of requests under way in each queue of a server, on one thread, and measures.</summary>
-internal sealed class LoadGenerator : IDisposable
+internal sealed partial class LoadGenerator : IDisposable
 {
     private const ulong QueueRoomBytes = 1 << 20;
-    private const int IdleLimitMilliseconds = 10_000;
+    private const int IdleLimitMilliseconds = 60_000;
     private const int InterruptWaitMilliseconds = 1000;
 
     private readonly LoadOptions _options;
@@ -99,14 +99,23 @@ internal sealed class LoadGenerator : IDisposable
             _queues[queue].Publish();
         }
 
-        LoadUntil(Stopwatch.GetTimestamp() + (long)(_options.WarmUpSeconds * Stopwatch.Frequency));
+        LoadUntil(Stopwatch.GetTimestamp() + (long)(_options.WarmUpSeconds * Stopwatch.Frequency), long.MaxValue);
         _latencies.Clear();
         (_errors, _verified, _interrupts) = (0, 0, 0);
         var kicks = _queues.Sum(queue => queue.KickCount);
         var collections = GC.CollectionCount(0);
         var allocated = GC.GetAllocatedBytesForCurrentThread();
         var begin = Stopwatch.GetTimestamp();
-        LoadUntil(begin + (long)(_options.Seconds * Stopwatch.Frequency));
+        if (_options.RatePerSecond > 0)
+        {
+            LoadPaced(begin + (long)(_options.Seconds * Stopwatch.Frequency));
+        }
+        else
+        {
+            var end = _options.Requests > 0 ? long.MaxValue : begin + (long)(_options.Seconds * Stopwatch.Frequency);
+            LoadUntil(end, _options.Requests > 0 ? _options.Requests : long.MaxValue);
+        }
+
         var seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
         allocated = GC.GetAllocatedBytesForCurrentThread() - allocated;
         collections = GC.CollectionCount(0) - collections;
@@ -148,7 +157,7 @@ internal sealed class LoadGenerator : IDisposable
         _memory.Dispose();
     }
 
-    private void LoadUntil(long end)
+    private void LoadUntil(long end, long requests)
     {
         var lastWork = Environment.TickCount64;
         var rounds = 0;
@@ -173,7 +182,7 @@ internal sealed class LoadGenerator : IDisposable
                     ThrowIdle();
                 }
 
-                if (Stopwatch.GetTimestamp() >= end)
+                if (_latencies.Count >= requests || Stopwatch.GetTimestamp() >= end)
                 {
                     return;
                 }

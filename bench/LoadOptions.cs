@@ -58,6 +58,12 @@ internal sealed record LoadOptions
     /// <summary>How long to measure.</summary>
     public double Seconds { get; init; } = 5;
 
+    /// <summary>Measure this many requests, however long they take; 0 to measure by time.</summary>
+    public long Requests { get; init; }
+
+    /// <summary>Send one round of requests at a time, this many a second; 0 for as fast as they come back. For what a light load costs.</summary>
+    public double RatePerSecond { get; init; }
+
     /// <summary>How long to load before that.</summary>
     public double WarmUpSeconds { get; init; } = 1;
 

@@ -17,6 +17,8 @@ var blockSize = new Option<int>("--block-size") { Description = "Bytes of one re
 var pattern = new Option<Pattern>("--pattern") { Description = "rand or seq.", DefaultValueFactory = _ => Pattern.Rand };
 var readPercent = new Option<int>("--read-percent") { Description = "How many of 100 requests are reads.", DefaultValueFactory = _ => 100 };
 var seconds = new Option<double>("--seconds") { Description = "How long to measure.", DefaultValueFactory = _ => 5 };
+var requests = new Option<long>("--requests") { Description = "Measure this many requests instead.", DefaultValueFactory = _ => 0 };
+var rate = new Option<double>("--rate") { Description = "Send this many rounds a second only; 0 for as fast as they come back.", DefaultValueFactory = _ => 0 };
 var warmUp = new Option<double>("--warm-up") { Description = "Seconds of load before that.", DefaultValueFactory = _ => 1 };
 var poll = new Option<bool>("--poll") { Description = "Poll for results (the default)." };
 var interrupt = new Option<bool>("--interrupt") { Description = "Sleep until the device interrupts." };
@@ -31,7 +33,7 @@ var pingPong = new Option<string?>("--ping-pong") { Description = "Measure a cac
 
 var command = new RootCommand("Loads a vhost-user-blk or vhost-user-scsi server and reports rates and latencies.")
 {
-    socket, device, target, format, depth, queueSize, queues, blockSize, pattern, readPercent, seconds, warmUp, poll, interrupt, verify, cpu, size, indirect,
+    socket, device, target, format, depth, queueSize, queues, blockSize, pattern, readPercent, seconds, requests, rate, warmUp, poll, interrupt, verify, cpu, size, indirect,
     noEventIndex, huge, json, pingPong,
 };
 command.SetAction(parsed =>
@@ -73,6 +75,8 @@ command.SetAction(parsed =>
             Pattern = parsed.GetValue(pattern),
             ReadPercent = parsed.GetValue(readPercent),
             Seconds = parsed.GetValue(seconds),
+            Requests = parsed.GetValue(requests),
+            RatePerSecond = parsed.GetValue(rate),
             WarmUpSeconds = parsed.GetValue(warmUp),
             UsesInterrupts = parsed.GetValue(interrupt),
             Verifies = parsed.GetValue(verify),

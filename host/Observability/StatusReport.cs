@@ -19,6 +19,11 @@ internal static class StatusReport
         ["state"] = Name(status.State),
         ["time_seconds"] = Stopwatch.GetElapsedTime(0).TotalSeconds,
         ["health"] = HealthReport.Of(status).ToJson(),
+        ["process"] = new JsonObject
+        {
+            ["collections"] = GC.CollectionCount(0),
+            ["heap_bytes"] = GC.GetTotalMemory(forceFullCollection: false),
+        },
         ["reactors"] = new JsonArray([.. status.Reactors.Select(ToJson)]),
         ["controllers"] = new JsonArray([.. status.Controllers.Select(ToJson)]),
         ["bdevs"] = new JsonArray([.. status.Bdevs.Select(bdev => ToJson(bdev, status))]),
@@ -37,6 +42,8 @@ internal static class StatusReport
         ["wakeups"] = reactor.Statistics.WakeUps,
         ["messages"] = reactor.Statistics.Messages,
         ["quarantined"] = reactor.Statistics.Quarantined,
+        ["allocated_bytes"] = reactor.Statistics.AllocatedBytes,
+        ["compiled_methods"] = reactor.Statistics.CompiledMethods,
     };
 
     private static JsonObject ToJson(ControllerStatus controller)

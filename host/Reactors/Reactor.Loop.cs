@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Manifest;
@@ -188,6 +189,7 @@ internal sealed partial class Reactor
         }
 
         var timeout = GetSleepMilliseconds();
+        NoteRuntime();
         Volatile.Write(ref _counters.Asleep, 1);
         // Store of Asleep before load of the message head; pairs with the full fence of MessageStack.TryPush before it reads Asleep.
         Interlocked.MemoryBarrier();
@@ -207,6 +209,13 @@ internal sealed partial class Reactor
         _timestamp = now;
         _lastLook = now;
         Dispatch(count);
+    }
+
+    /// <summary>Notes what the runtime did on this thread: at moments that cost a system call anyhow.</summary>
+    private void NoteRuntime()
+    {
+        _counters.AllocatedBytes = GC.GetAllocatedBytesForCurrentThread();
+        _counters.CompiledMethods = JitInfo.GetCompiledMethodCount(currentThread: true);
     }
 
     private int GetSleepMilliseconds()
@@ -247,6 +256,7 @@ internal sealed partial class Reactor
         }
 
         _counters.Messages += count;
+        NoteRuntime();
         return count;
     }
 

@@ -160,7 +160,11 @@ internal sealed partial class Reactor : IReactor, IAsyncDisposable
         Volatile.Read(ref _counters.WakeUps),
         Volatile.Read(ref _counters.Looks),
         Volatile.Read(ref _counters.Messages),
-        Volatile.Read(ref _counters.Quarantined));
+        Volatile.Read(ref _counters.Quarantined))
+    {
+        AllocatedBytes = Volatile.Read(ref _counters.AllocatedBytes),
+        CompiledMethods = Volatile.Read(ref _counters.CompiledMethods),
+    };
 
     /// <summary>For the watchdog: the number of the turn, and whether the thread sleeps by right.</summary>
     internal (long Turn, bool IsAsleep) GetProgress() => (Volatile.Read(ref _counters.Turns), Volatile.Read(ref _counters.Asleep) != 0);

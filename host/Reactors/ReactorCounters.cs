@@ -53,6 +53,14 @@ internal struct ReactorCounters
     [FieldOffset(208)]
     internal long Quarantined;
 
+    /// <summary>Bytes that the thread has allocated, as of its last message or sleep.</summary>
+    [FieldOffset(216)]
+    internal long AllocatedBytes;
+
+    /// <summary>Methods that the compiler was called for on the thread, as of its last message or sleep.</summary>
+    [FieldOffset(224)]
+    internal long CompiledMethods;
+
     /// <summary>Whether the thread is in epoll_wait without a poller to serve; read by the watchdog and by senders of messages.</summary>
     [FieldOffset(256)]
     internal int Asleep;
@@ -81,4 +89,11 @@ public sealed record ReactorStatistics(
     long WakeUps,
     long Looks,
     long Messages,
-    long Quarantined);
+    long Quarantined)
+{
+    /// <summary>Bytes that the thread has allocated, as of its last message or sleep.</summary>
+    public long AllocatedBytes { get; init; }
+
+    /// <summary>Methods that were compiled on the thread, as of its last message or sleep: cold code that it met.</summary>
+    public long CompiledMethods { get; init; }
+}

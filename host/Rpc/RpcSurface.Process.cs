@@ -52,7 +52,7 @@ internal sealed partial class RpcSurface
             "vhostd_get_status",
             [],
             [],
-            "object: state, time_seconds, health, reactors, bdevs, controllers; counters only grow",
+            "object: state, time_seconds, health, process, reactors, bdevs, controllers; counters only grow",
             "Tells what runs, how it is, and what it has done. SPDK has no such method.",
             _ => Done(StatusReport.Make(Host.GetStatus()))),
     ];

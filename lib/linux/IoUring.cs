@@ -47,6 +47,7 @@ public sealed unsafe class IoUring : FileDescriptor
     private readonly bool _completionPolling;
     private uint _localTail;
     private uint _submittedTail;
+    private long _enterCount;
 
     private IoUring(
         int fd, in IoUringParameters parameters, MemoryMapping submissionRing, MemoryMapping? completionRing, MemoryMapping entries)
@@ -101,6 +102,9 @@ public sealed unsafe class IoUring : FileDescriptor
 
     /// <summary>Entries prepared and not submitted yet.</summary>
     public uint Unsubmitted => _localTail - _submittedTail;
+
+    /// <summary>How often the kernel was entered to submit, to wait or to reap. Any thread may read it.</summary>
+    public long EnterCount => Volatile.Read(ref _enterCount);
 
     /// <summary>Whether completions can be reaped without entering the kernel. Costs two loads.</summary>
     public bool HasCompletions
@@ -395,6 +399,7 @@ public sealed unsafe class IoUring : FileDescriptor
 
     private int Enter(uint submit, uint waitFor, uint flags)
     {
+        Volatile.Write(ref _enterCount, _enterCount + 1);
         long result = Libc.io_uring_enter(Libc.SYS_io_uring_enter, Raw, submit, waitFor, flags, null, 0);
         if (result >= 0)
         {

@@ -25,6 +25,7 @@ internal sealed partial class BackingFile
         BdevName = bdevName;
         Workers = new BlockingWorkers(bdevName);
         CanPunch = facts.CanPunch;
+        CanReadNow = !facts.IsInMemory && facts.AlignmentBytes == 1;
     }
 
     /// <summary>The bdev's name, for the log.</summary>
@@ -44,6 +45,9 @@ internal sealed partial class BackingFile
 
     /// <summary>Whether the file system zeroes ranges; false once it refused.</summary>
     public bool CanZeroRange { get; set; } = true;
+
+    /// <summary>Whether reads may be tried at the page cache: it is used, and the file system knows reads that do not wait. False once it refused.</summary>
+    public bool CanReadNow { get; set; }
 
     /// <summary>How many requests went through a bounce buffer.</summary>
     public long BouncedRequests => Volatile.Read(ref _bouncedRequests);

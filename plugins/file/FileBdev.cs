@@ -76,6 +76,8 @@ internal sealed partial class FileBdev : IChannelBdev, IDetailSource
     {
         ["path"] = _file.Facts.Path,
         ["io_engine"] = _useIoUring ? "io_uring" : "threads",
+        // One io_uring serves all file bdevs of a reactor, so this is not of this one alone.
+        ["io_uring_calls"] = ReactorQueues.CountRingCalls().ToString(CultureInfo.InvariantCulture),
         ["direct"] = _file.Facts.AlignmentBytes > 1 ? "true" : "false",
         ["bounced_requests"] = _file.BouncedRequests.ToString(CultureInfo.InvariantCulture),
         ["sync_failed"] = _file.HasSyncFailed ? "true" : "false",

@@ -38,6 +38,12 @@ internal sealed class FileChannel : IBdevChannel
     /// <summary>Slots in use.</summary>
     public int SlotsInUse { get; set; }
 
+    /// <summary>How many reads are not tried at the page cache, because some missed it.</summary>
+    public int ReadsToSkip { get; set; }
+
+    /// <summary>How many that will be after the next miss, about half of it; 0 after a hit.</summary>
+    public int ReadPenalty { get; set; }
+
     /// <summary>Whether the user is gone. Slots may still be in use then.</summary>
     public bool IsClosed { get; private set; }
 

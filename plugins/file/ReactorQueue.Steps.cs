@@ -9,6 +9,8 @@ internal sealed unsafe partial class ReactorQueue
     private const int MaxVectors = 1024; // UIO_MAXIOV
     private const ulong MaxTransferBytes = 1 << 30; // below the kernel's own limit, and a multiple of every block size
     private const ulong MaxInlineBytes = 1 << 20;
+    private const ulong MaxReadNowBytes = 128 << 10; // a copy of some 20 us; longer ones are better cut by the io_uring's workers
+    private const int MaxReadPenalty = 255;
     private const int MaxRetries = 1000;
     private const int ZeroBufferBytes = 1 << 20;
     private const int EDQUOT = 122; // asm-generic/errno.h
@@ -125,6 +127,12 @@ internal sealed unsafe partial class ReactorQueue
             return;
         }
 
+        if (_ring is not null && TryReadNow(channel, slot, command, out var result))
+        {
+            OnResult(index, result);
+            return;
+        }
+
         if (_ring is null || command.Kind == FileCommandKind.DiscardDevice)
         {
             channel.File.Workers.Enqueue(this, index, command);
@@ -150,6 +158,43 @@ internal sealed unsafe partial class ReactorQueue
     /// <summary>Whether a command on a file in memory takes no longer than a copy by the malloc bdev would.</summary>
     private static bool IsShort(in FileCommand command, FileSlot* slot) =>
         slot->Step == FileStep.Sync || (slot->Step == FileStep.Transfer && command.LengthBytes <= MaxInlineBytes);
+
+    /// <summary>
+    /// Reads what is in the page cache at once, by a call that does not wait for the disk: a quarter less work for the kernel than an io_uring with one
+    /// entry. Long batches share one call of the io_uring instead. After a miss the next requests do not try, the more the longer the misses last, so that a load that misses the cache pays next to nothing.
+    /// </summary>
+    /// <returns>False if the request has to go the long way.</returns>
+    private bool TryReadNow(FileChannel channel, FileSlot* slot, FileCommand command, out int result)
+    {
+        result = 0;
+        if (!_isShortBatch || !channel.File.CanReadNow || slot->Step != FileStep.Transfer || slot->Request->Operation != BlockOperation.Read || command.LengthBytes > MaxReadNowBytes)
+        {
+            return false;
+        }
+
+        if (channel.ReadsToSkip > 0)
+        {
+            channel.ReadsToSkip--;
+            return false;
+        }
+
+        command.Flags |= ReadWriteFlags.NoWait;
+        result = command.Execute();
+        switch (result)
+        {
+            case > 0:
+                channel.ReadPenalty = 0;
+                return true;
+            case -Errno.EOPNOTSUPP or -Errno.EINVAL or -Errno.ENOSYS:
+                channel.File.CanReadNow = false;
+                return false;
+            default:
+                // Not in the cache, or at its end, or a fault: the long way finds out and tells.
+                channel.ReadPenalty = Math.Min((channel.ReadPenalty * 2) + 1, MaxReadPenalty);
+                channel.ReadsToSkip = channel.ReadPenalty;
+                return false;
+        }
+    }
 
     private void IssueAgain()
     {

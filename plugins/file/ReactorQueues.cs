@@ -26,6 +26,15 @@ internal static class ReactorQueues
         }
     }
 
+    /// <summary>How many system calls the io_urings of all reactors took. Any thread.</summary>
+    public static long CountRingCalls()
+    {
+        lock (Gate)
+        {
+            return Queues.Values.Sum(queue => queue.RingCalls);
+        }
+    }
+
     /// <summary>Gives a reference back; the last one ends the queue. Reactor thread only.</summary>
     /// <param name="queue">The queue.</param>
     public static void Release(ReactorQueue queue)

@@ -18,8 +18,8 @@ public sealed unsafe class VirtioBlkRequests : BlockRequests
     private const int SectorBytes = 512;
     private const int HeaderBytes = 16;
     private const int CapacityConfigBytes = 24;
-    private const int SlotStride = 128; // header and status on cache lines of their own
-    private const int StatusOffset = 64;
+    private const int SlotStride = 128; // the prefetcher takes lines in pairs
+    private const int StatusOffset = HeaderBytes; // behind the header and in its cache line, as in Linux's driver
     private const byte Pending = 0xff;
 
     private readonly GuestBuffer _headers;

@@ -12,7 +12,7 @@ public sealed unsafe class VirtioScsiRequests : BlockRequests
     private const int RequestBytes = 51;
     private const int CdbOffset = 19;
     private const int ResponseBytes = 108;
-    private const int ResponseOffset = 64;
+    private const int ResponseOffset = 52; // behind the request: without sense data both lie in one cache line
     private const int SlotStride = 192;
     private const int StatusOffset = 10;
     private const int ResponseCodeOffset = 11;

@@ -175,6 +175,11 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         var limit = Math.Min(Math.Min(available, BatchSize), _pool.FreeCount);
         var batch = _pool.Batch;
         var count = 0;
+        if (limit > 1)
+        {
+            _ring.Prefetch(limit);
+        }
+
         for (var i = 0; i < limit; i++)
         {
             var request = _pool.Peek();

@@ -1,0 +1,3 @@
+using Vhost.Bench;
+
+return CompareCommand.Create().Parse(args).Invoke();
