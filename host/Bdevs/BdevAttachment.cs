@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Bdevs;
 
@@ -72,6 +73,7 @@ internal sealed class BdevAttachment
         }
 
         Logger.LogError(
+            HostEvents.BdevQuarantined,
             exception,
             "bdev {Bdev}: {Reason}. It gets no more requests: they fail with an I/O error. Remove and add it again to go on, and report the fault to the plugin's author",
             Name,

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Bdevs;
 
@@ -137,6 +138,7 @@ internal sealed partial class BdevPort : IBdevPort
 
         var isClosed = await IsDoneWithinAsync(attachment.AllClosed, TimeSpan.FromMilliseconds(500)).ConfigureAwait(false);
         _logger.LogError(
+            HostEvents.BdevHangs,
             "bdev {Bdev}: {Count} requests did not complete within {Seconds:0.0} s of its withdrawal; {Outcome}. The backend or its plugin hangs",
             Name,
             abandoned,
@@ -150,6 +152,7 @@ internal sealed partial class BdevPort : IBdevPort
         if (Interlocked.Increment(ref _userFaults) == 1)
         {
             _logger.LogError(
+                HostEvents.BdevUserFailed,
                 exception,
                 "bdev {Bdev}: its user failed while it took completions, which are lost to it; further failures are only counted. Report the fault to the author of the device type",
                 Name);
@@ -206,7 +209,7 @@ internal sealed partial class BdevPort : IBdevPort
         }
         catch (Exception exception)
         {
-            _logger.LogError(exception, "bdev {Bdev}: an observer failed when it was told '{Change}'", Name, change);
+            _logger.LogError(HostEvents.BdevObserverFailed, exception, "bdev {Bdev}: an observer failed when it was told '{Change}'", Name, change);
         }
     }
 

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Bdevs;
 
@@ -82,7 +83,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
         }
 
         var info = port.Info;
-        _logger.LogInformation("bdev {Bdev}: {Count} blocks of {Size} bytes ({Product}), by source {Source}", name, info?.BlockCount, info?.BlockSizeBytes, info?.ProductName, source);
+        _logger.LogInformation(HostEvents.BdevPublished, "bdev {Bdev}: {Count} blocks of {Size} bytes ({Product}), by source {Source}", name, info?.BlockCount, info?.BlockSizeBytes, info?.ProductName, source);
     }
 
     internal async ValueTask WithdrawAsync(SourcePublisher publisher, string name, string reason)
@@ -94,7 +95,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
             _published.Remove(name);
         }
 
-        _logger.LogInformation("bdev {Bdev}: withdrawn ({Reason})", name, reason);
+        _logger.LogInformation(HostEvents.BdevWithdrawn, "bdev {Bdev}: withdrawn ({Reason})", name, reason);
         var port = GetPort(name);
         await port.DetachAsync(attachment, DrainLimit).ConfigureAwait(false);
         (attachment.Channels as SimpleBdevAdapter)?.Close();

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 using Vhost.Host.Reactors;
 
 namespace Vhost.Host.Bdevs;
@@ -203,7 +204,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         IsOpen = false;
         if (_outstanding > 0)
         {
-            Attachment.Logger.LogWarning("bdev {Bdev}: a channel was closed with {Count} requests under way; their completions will be dropped", Attachment.Name, _outstanding);
+            Attachment.Logger.LogWarning(HostEvents.ChannelClosedBusy, "bdev {Bdev}: a channel was closed with {Count} requests under way; their completions will be dropped", Attachment.Name, _outstanding);
         }
 
         _channel.Counters.Outstanding -= _outstanding;
@@ -443,7 +444,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         }
         catch (Exception exception)
         {
-            Attachment.Logger.LogError(exception, "bdev {Bdev}: it failed to close a channel", Attachment.Name);
+            Attachment.Logger.LogError(HostEvents.ChannelCloseFailed, exception, "bdev {Bdev}: it failed to close a channel", Attachment.Name);
         }
         finally
         {
@@ -461,6 +462,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
 
         _isStrayReported = true;
         Attachment.Logger.LogError(
+            HostEvents.StrayCompletion,
             "bdev {Bdev}: it completed a request {When}. The completion was dropped, and further ones are only counted. This is a fault of the plugin: report it to its author",
             Attachment.Name,
             when);

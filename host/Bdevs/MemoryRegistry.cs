@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Bdevs;
 
@@ -77,6 +78,7 @@ internal sealed class MemoryRegistry(ILogger logger) : IMemoryRegistry
         var start = Stopwatch.GetTimestamp();
         using var slow = new Timer(
             _ => logger.LogError(
+                HostEvents.MemoryNotMapped,
                 "{Observer} has been trying to {Verb} guest memory 0x{Address:x} + 0x{Length:x} for over {Seconds} s; its guest waits",
                 observer.GetType(),
                 verb,
@@ -99,7 +101,7 @@ internal sealed class MemoryRegistry(ILogger logger) : IMemoryRegistry
         }
         catch (Exception exception)
         {
-            logger.LogError(exception, "{Observer} failed to {Verb} guest memory 0x{Address:x} + 0x{Length:x}", observer.GetType(), verb, region.GuestAddress, region.LengthBytes);
+            logger.LogError(HostEvents.MemoryObserverFailed, exception, "{Observer} failed to {Verb} guest memory 0x{Address:x} + 0x{Length:x}", observer.GetType(), verb, region.GuestAddress, region.LengthBytes);
         }
     }
 

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Bdevs;
 
@@ -181,6 +182,7 @@ internal sealed class SimpleBdevAdapter : IChannelBdev
         {
             Volatile.Write(ref _lastReport, now);
             _logger.LogError(
+                HostEvents.SimpleBdevFailed,
                 exception,
                 "bdev {Bdev}: {Operation} at byte {Offset}, length {Length}, failed ({Count} failures by now)",
                 _bdev.Name,

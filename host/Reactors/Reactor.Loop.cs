@@ -3,6 +3,7 @@ using System.Runtime;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Manifest;
+using Vhost.Host.Observability;
 using Vhost.Linux;
 
 namespace Vhost.Host.Reactors;
@@ -91,7 +92,7 @@ internal sealed partial class Reactor
             {
                 _currentIndex = Nowhere;
                 Volatile.Write(ref _counters.Asleep, 0);
-                _logger.LogCritical(exception, "reactor {Reactor} (CPU {Cpu}): its loop failed; this is a fault of vhostd, please report it", Id, CpuIndex);
+                _logger.LogCritical(HostEvents.ReactorFailed, exception, "reactor {Reactor} (CPU {Cpu}): its loop failed; this is a fault of vhostd, please report it", Id, CpuIndex);
                 if (++faults == MaxLoopFaults)
                 {
                     End(new ReactorHealth(ReactorHealthState.Failed, exception.Message));
@@ -273,7 +274,7 @@ internal sealed partial class Reactor
         }
         catch (Exception exception)
         {
-            _logger.LogError(exception, "reactor {Reactor}: the message '{Message}' failed", Id, message.Name);
+            _logger.LogError(HostEvents.MessageFailed, exception, "reactor {Reactor}: the message '{Message}' failed", Id, message.Name);
         }
 
         _currentIndex = Nowhere;
@@ -300,7 +301,7 @@ internal sealed partial class Reactor
             }
             catch (Exception exception)
             {
-                _logger.LogError(exception, "reactor {Reactor}: work of '{Work}' failed", Id, work.Name);
+                _logger.LogError(HostEvents.DeferredWorkFailed, exception, "reactor {Reactor}: work of '{Work}' failed", Id, work.Name);
             }
         }
 

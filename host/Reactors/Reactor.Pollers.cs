@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.Host.Observability;
 using Vhost.Linux;
 
 namespace Vhost.Host.Reactors;
@@ -123,7 +124,7 @@ internal sealed partial class Reactor
                 }
                 else
                 {
-                    _logger.LogError(exception, "reactor {Reactor}: a poller failed after it had been removed", Id);
+                    _logger.LogError(HostEvents.RemovedPollerFailed, exception, "reactor {Reactor}: a poller failed after it had been removed", Id);
                 }
             }
         }
@@ -244,7 +245,7 @@ internal sealed partial class Reactor
     {
         if (slot.State is PollerState.Removed or PollerState.Quarantined)
         {
-            _logger.LogError(exception, "reactor {Reactor}: the poller '{Poller}' failed as it was being removed", Id, slot.Name);
+            _logger.LogError(HostEvents.PollerRemovalFailed, exception, "reactor {Reactor}: the poller '{Poller}' failed as it was being removed", Id, slot.Name);
             return;
         }
 
@@ -252,6 +253,7 @@ internal sealed partial class Reactor
         slot.State = PollerState.Quarantined;
         _counters.Quarantined++;
         _logger.LogError(
+            HostEvents.PollerQuarantined,
             exception,
             "reactor {Reactor}: the poller '{Poller}' failed and is not polled any more; the rest goes on. Restart what it belongs to, and report the fault to the plugin's author",
             Id,
@@ -262,7 +264,7 @@ internal sealed partial class Reactor
         }
         catch (Exception second)
         {
-            _logger.LogError(second, "reactor {Reactor}: the poller '{Poller}' failed again when it was told of its failure", Id, slot.Name);
+            _logger.LogError(HostEvents.PollerFailedTwice, second, "reactor {Reactor}: the poller '{Poller}' failed again when it was told of its failure", Id, slot.Name);
         }
     }
 
@@ -293,7 +295,7 @@ internal sealed partial class Reactor
             catch (LinuxException exception)
             {
                 // Closed before its registration was disposed: the kernel has forgotten it already, or it is another file by now.
-                _logger.LogWarning("reactor {Reactor}: the descriptor of poller '{Poller}' was closed too early ({Reason})", Id, slot.Name, exception.Message);
+                _logger.LogWarning(HostEvents.PollerDescriptorClosed, "reactor {Reactor}: the descriptor of poller '{Poller}' was closed too early ({Reason})", Id, slot.Name, exception.Message);
             }
 
             slot.Duplicate?.Dispose();

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Reactors;
 
@@ -79,7 +80,7 @@ internal sealed partial class Reactor
         if (timer.Failures == 1 || now - timer.LastReport >= 10 * Stopwatch.Frequency)
         {
             timer.LastReport = now;
-            _logger.LogError(exception, "reactor {Reactor}: the timer '{Timer}' failed ({Count} times by now); it goes on", Id, timer.Name, timer.Failures);
+            _logger.LogError(HostEvents.TimerFailed, exception, "reactor {Reactor}: the timer '{Timer}' failed ({Count} times by now); it goes on", Id, timer.Name, timer.Failures);
         }
     }
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Reactors;
 
@@ -65,7 +66,7 @@ internal sealed class ReactorWatchdog : IDisposable
             if (seen.IsReported)
             {
                 reactor.Health = ReactorHealth.Healthy;
-                _logger.LogWarning("reactor {Reactor} (CPU {Cpu}) turns again after {Seconds:0.0} s", reactor.Id, reactor.CpuIndex, Stopwatch.GetElapsedTime(seen.Since, now).TotalSeconds);
+                _logger.LogWarning(HostEvents.ReactorTurnsAgain, "reactor {Reactor} (CPU {Cpu}) turns again after {Seconds:0.0} s", reactor.Id, reactor.CpuIndex, Stopwatch.GetElapsedTime(seen.Since, now).TotalSeconds);
             }
 
             seen = (turn, now, false);
@@ -84,6 +85,7 @@ internal sealed class ReactorWatchdog : IDisposable
         {
             seen.IsReported = true;
             _logger.LogError(
+                HostEvents.ReactorStuck,
                 "reactor {Reactor} (CPU {Cpu}) has not returned from {Culprit} for {Seconds:0.0} s, and everything else on that reactor waits. The plugin behind it blocks or loops: "
                     + "move it to a reactor of its own (cpumask), or restart vhostd without it, and report it to its author",
                 reactor.Id,

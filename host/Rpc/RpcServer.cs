@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using Microsoft.Extensions.Logging;
 using StreamJsonRpc;
+using Vhost.Host.Observability;
 using Vhost.Linux;
 
 namespace Vhost.Host.Rpc;
@@ -73,7 +74,7 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
         }
 
         _accepting = AcceptAsync(_listener);
-        logger.LogInformation("serving JSON-RPC on {Path}", path);
+        logger.LogInformation(HostEvents.RpcServed, "serving JSON-RPC on {Path}", path);
     }
 
     /// <inheritdoc/>
@@ -162,7 +163,7 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
             catch (SocketException exception)
             {
                 // Out of descriptors, most likely: the data path needs them more than a new client does.
-                logger.LogWarning("a client of the RPC socket cannot be accepted: {Reason}", exception.Message);
+                logger.LogWarning(HostEvents.RpcClientNotAccepted, "a client of the RPC socket cannot be accepted: {Reason}", exception.Message);
                 await Task.Delay(TimeSpan.FromMilliseconds(100)).ConfigureAwait(false);
                 continue;
             }
@@ -180,7 +181,7 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
                 client.Dispose();
                 if (_refusedCount++ % 1000 == 0)
                 {
-                    logger.LogWarning("{Count} clients use the RPC socket; another one was refused ({Refused} so far)", _clients.Count, _refusedCount);
+                    logger.LogWarning(HostEvents.RpcClientRefused, "{Count} clients use the RPC socket; another one was refused ({Refused} so far)", _clients.Count, _refusedCount);
                 }
 
                 return;
@@ -221,7 +222,7 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
         catch (Exception exception)
         {
             // A client's end is no event; what its calls did is logged where they failed.
-            logger.LogDebug(exception, "a client of the RPC socket was lost");
+            logger.LogDebug(HostEvents.RpcClientLost, exception, "a client of the RPC socket was lost");
         }
         finally
         {

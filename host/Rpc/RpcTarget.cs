@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using StreamJsonRpc;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Rpc;
 
@@ -29,7 +30,7 @@ internal sealed class RpcTarget(RpcMethod method, RpcMessageHandler handler, ILo
         }
         catch (Exception exception)
         {
-            logger.LogError(exception, "RPC {Method} failed", method.Name);
+            logger.LogError(HostEvents.RpcMethodFailed, exception, "RPC {Method} failed", method.Name);
             failure = RpcException.Failed(exception.Message);
         }
         finally

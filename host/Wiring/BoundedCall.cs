@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Logging;
+using Vhost.Host.Observability;
 
 namespace Vhost.Host.Wiring;
 
@@ -48,11 +49,11 @@ internal static class BoundedCall
         }
         catch (TimeoutException exception)
         {
-            logger.LogError("{Reason}; it is left behind", exception.Message);
+            logger.LogError(HostEvents.CallLeftBehind, "{Reason}; it is left behind", exception.Message);
         }
         catch (Exception exception)
         {
-            logger.LogError(exception, "{What} failed", what);
+            logger.LogError(HostEvents.CallFailed, exception, "{What} failed", what);
         }
 
         return false;

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Bdevs;
 using Vhost.Host.Manifest;
+using Vhost.Host.Observability;
 using Vhost.Host.Reactors;
 using Vhost.Linux;
 
@@ -69,13 +70,14 @@ public sealed partial class VhostHost : IAsyncDisposable
         }
         catch (Exception exception)
         {
-            _logger.LogError("the start failed and is undone: {Reason}", exception.Message);
+            _logger.LogError(HostEvents.StartUndone, "the start failed and is undone: {Reason}", exception.Message);
             await StopAsync().ConfigureAwait(false);
             throw;
         }
 
         _state = HostState.Running;
         _logger.LogInformation(
+            HostEvents.Serving,
             "serving {Controllers} controllers and {Bdevs} bdev sources on {Reactors} reactors after {Milliseconds:0} ms",
             _controllers.Count,
             _sources.Count,
@@ -112,15 +114,15 @@ public sealed partial class VhostHost : IAsyncDisposable
             {
                 foreach (var source in _stopping.Where(entry => !entry.Value.IsCompleted).Select(entry => entry.Key))
                 {
-                    _logger.LogError("{Source}: dispose has not ended, or what builds on it has not, and it is left behind", source.Describe());
+                    _logger.LogError(HostEvents.PartLeftBehind, "{Source}: dispose has not ended, or what builds on it has not, and it is left behind", source.Describe());
                 }
 
-                _logger.LogError("the stop was cut short after {Seconds:0.0} s; the parts named above hang", _times.Stop.TotalSeconds);
+                _logger.LogError(HostEvents.StopCutShort, "the stop was cut short after {Seconds:0.0} s; the parts named above hang", _times.Stop.TotalSeconds);
             }
 
             _watchdog?.Dispose();
             _state = HostState.Stopped;
-            _logger.LogInformation("stopped after {Milliseconds:0} ms", Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+            _logger.LogInformation(HostEvents.HostStopped, "stopped after {Milliseconds:0} ms", Stopwatch.GetElapsedTime(start).TotalMilliseconds);
         }
         finally
         {
@@ -412,7 +414,7 @@ public sealed partial class VhostHost : IAsyncDisposable
         {
             if (!stopped[i])
             {
-                _logger.LogError("reactor {Reactor} does not return from {Culprit} and is left behind", _reactors[i].Id, _reactors[i].Describe());
+                _logger.LogError(HostEvents.ReactorLeftBehind, "reactor {Reactor} does not return from {Culprit} and is left behind", _reactors[i].Id, _reactors[i].Describe());
             }
         }
     }

@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Vhost.Abstractions;
 using Vhost.Host.Bdevs;
+using Vhost.Host.Observability;
 using Vhost.Host.Reactors;
 
 namespace Vhost.Host.Wiring;
@@ -34,7 +35,7 @@ internal static class WarmUp
         }
         catch (TimeoutException)
         {
-            logger.LogWarning("the warm-up did not end within {Seconds} s; first requests may meet cold code", Limit.TotalSeconds);
+            logger.LogWarning(HostEvents.WarmUpCutShort, "the warm-up did not end within {Seconds} s; first requests may meet cold code", Limit.TotalSeconds);
         }
     }
 
