@@ -129,6 +129,7 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
         catch (Exception exception) when (exception is LinuxException or PlatformNotSupportedException)
         {
             loggers.CreateLogger("vhostd").LogWarning(
+                HostEvents.SystemCallsNotFiltered,
                 "system calls are not filtered: {Reason}; \"security\": {{ \"systemCallFilter\": false }} ends this warning", exception.Message);
         }
     }

@@ -86,7 +86,8 @@ function show(answer) {
   const seconds = before ? now.time_seconds - before.time_seconds : 0;
   badge(now.health.healthy, now.health.healthy ? "healthy" : "not healthy");
   $("health").title = now.health.problems.join("\n");
-  $("summary").textContent = `${now.controllers.length} controllers, ${now.bdevs.filter(b => b.state === "present").length} bdevs, ${now.reactors.length} reactors`;
+  const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  $("summary").textContent = [many(now.controllers.length, "controller"), many(now.bdevs.filter(b => b.state === "present").length, "bdev"), many(now.reactors.length, "reactor")].join(", ");
   $("adders").hidden = !answer.actions; $("histograms").disabled = !answer.actions;
   $("histograms").checked = now.controllers.some(c => c.latency) || now.bdevs.some(b => b.latency);
 
@@ -189,7 +190,7 @@ function drawGraph() {
   });
   now.controllers.forEach((c, i) => {
     const top = y(i, now.controllers.length), connected = !c.transport.state.startsWith("listening");
-    parts.push(node("transport", c.name, columns[0], top, w, h, c.transport.type, shorten(c.transport.endpoint, 30), c.transport.state, connected ? "good" : ""));
+    parts.push(node("transport", c.name, columns[0], top, w, h, c.transport.type, shorten(c.transport.endpoint, 27), c.transport.state, connected ? "good" : ""));
     parts.push(node("controller", c.name, columns[1], top, w, h, c.name, c.type + (c.bdevs.length === 1 ? "" : `, ${c.bdevs.length} targets`), rateText(c.rates), connected ? "good" : ""));
   });
   shown.forEach((name, i) => {
@@ -205,7 +206,7 @@ const rateText = r => r.reads + r.writes > 0 ? `${format(r.reads + r.writes)} IO
 function node(kind, name, x, y, w, h, title, sub, rate, state) {
   const g = svg("g", { class: "node" + (selected && selected.kind === kind && selected.name === name ? " selected" : ""), tabindex: 0, role: "button", "data-kind": kind, "data-name": name, transform: `translate(${x} ${y})` });
   g.append(svg("rect", { width: w, height: h, rx: 10 }), svg("circle", { cx: w - 16, cy: 18, r: 5, class: "dot " + state }), svg("text", { x: 13, y: 22, class: "name" }, shorten(title, 26)),
-    svg("text", { x: 13, y: 38, class: "sub" }, shorten(sub, 32)), svg("text", { x: 13, y: 54, class: kind === "transport" ? "sub" : "rate" }, shorten(rate, 34)));
+    svg("text", { x: 13, y: 38, class: "sub" }, shorten(sub, 32)), svg("text", { x: 13, y: 54, class: kind === "transport" || rate === "idle" ? "sub" : "rate" }, shorten(rate, 34)));
   return g;
 }
 
