@@ -15,6 +15,9 @@ public enum MemoryProtection
     /// <summary>PROT_WRITE.</summary>
     Write = 2,
 
+    /// <summary>PROT_EXEC.</summary>
+    Execute = 4,
+
     /// <summary>PROT_READ | PROT_WRITE.</summary>
     ReadWrite = Read | Write,
 }

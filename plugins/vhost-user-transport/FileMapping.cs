@@ -7,11 +7,13 @@ namespace Vhost.Plugins.VhostUserTransport;
 internal sealed class FileMapping : IDisposable
 {
     private readonly MemoryMapping _mapping;
+    private readonly GuardedRange _guard;
 
-    private FileMapping(FileDescriptor file, MemoryMapping mapping, nint address, bool isWritable, ulong pageSizeBytes, bool isHugeTlb)
+    private FileMapping(FileDescriptor file, MemoryMapping mapping, GuardedRange guard, nint address, bool isWritable, ulong pageSizeBytes, bool isHugeTlb)
     {
         File = file;
         _mapping = mapping;
+        _guard = guard;
         Address = address;
         IsWritable = isWritable;
         PageSizeBytes = pageSizeBytes;
@@ -33,13 +35,17 @@ internal sealed class FileMapping : IDisposable
     /// <summary>Whether the pages are hugetlb pages.</summary>
     internal bool IsHugeTlb { get; }
 
+    /// <summary>Whether a part of it went away after it was mapped.</summary>
+    internal bool HasFailed => _guard.HasFailed;
+
     /// <summary>Maps part of a file.</summary>
     /// <param name="file">The file; owned from now on, also when this throws.</param>
     /// <param name="offsetBytes">Where the part begins.</param>
     /// <param name="lengthBytes">Its length; not 0, and the end does not exceed the greatest file.</param>
     /// <param name="purpose">Names it in messages.</param>
+    /// <param name="faulted">Signalled when a part of it goes away, or null.</param>
     /// <exception cref="VhostUserException">It cannot be mapped; the message says why.</exception>
-    internal static unsafe FileMapping Create(FileDescriptor file, ulong offsetBytes, ulong lengthBytes, string purpose)
+    internal static unsafe FileMapping Create(FileDescriptor file, ulong offsetBytes, ulong lengthBytes, string purpose, EventFd? faulted)
     {
         try
         {
@@ -49,7 +55,6 @@ internal sealed class FileMapping : IDisposable
                 throw new VhostUserException($"{purpose} is not backed by a file (memfd, hugetlbfs, tmpfs)");
             }
 
-            // Accesses past the end of the file would raise SIGBUS.
             if (offsetBytes > status.Size || lengthBytes > status.Size - offsetBytes)
             {
                 throw new VhostUserException(
@@ -65,7 +70,10 @@ internal sealed class FileMapping : IDisposable
             var length = (nuint)((head + lengthBytes + page - 1) & ~(page - 1));
             var mapping = Map(file, start, length, out var isWritable);
             _ = mapping.TryAdvise(MemoryAdvice.DontDump);
-            return new FileMapping(file, mapping, (nint)(mapping.Address + head), isWritable, page, hugePage != 0);
+
+            // The file may shrink later, and accesses past its end raise SIGBUS.
+            var guard = MemoryFaultGuard.Register((nint)mapping.Address, mapping.Length, (nuint)page, faulted);
+            return new FileMapping(file, mapping, guard, (nint)(mapping.Address + head), isWritable, page, hugePage != 0);
         }
         catch (LinuxException exception)
         {
@@ -82,6 +90,7 @@ internal sealed class FileMapping : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _guard.Dispose();
         _mapping.Dispose();
         File.Dispose();
     }

@@ -16,6 +16,7 @@ internal sealed class FrontEndServer : IDisposable
     private const ulong StopToken = 0;
     private const ulong ListenToken = 1;
     private const ulong ConnectionToken = 2;
+    private const ulong FaultToken = 3;
     private const int ReplyTimeoutMilliseconds = 2000;
     private const int AcceptPauseMilliseconds = 1000;
     private const string Listening = "listening";
@@ -24,12 +25,14 @@ internal sealed class FrontEndServer : IDisposable
     private readonly IVirtioDevice _device;
     private readonly ListeningSocket _listener;
     private readonly EventFd _stop = EventFd.Create();
+    private readonly EventFd _memoryFaulted = EventFd.Create();
     private readonly CancellationTokenSource _stopping = new();
     private readonly CancellationTokenSource _cut = new();
     private readonly Epoll _epoll = Epoll.Create();
     private readonly ResiliencePipeline _accept;
     private readonly VhostUserSessionOptions _sessionOptions;
     private MessageSocket? _connection;
+    private SocketLink? _link;
     private VhostUserSession? _session;
     private string _peer = "";
     private bool _acceptPaused;
@@ -79,7 +82,8 @@ internal sealed class FrontEndServer : IDisposable
         {
             _epoll.Add(_stop.Raw, EpollEvents.In, StopToken);
             _epoll.Add(_listener.Socket.Raw, EpollEvents.In, ListenToken);
-            Span<EpollEvent> events = stackalloc EpollEvent[3];
+            _epoll.Add(_memoryFaulted.Raw, EpollEvents.In, FaultToken);
+            Span<EpollEvent> events = stackalloc EpollEvent[4];
             while (!_stopping.IsCancellationRequested)
             {
                 var count = _epoll.Wait(events, _acceptPaused ? AcceptPauseMilliseconds : -1);
@@ -103,6 +107,7 @@ internal sealed class FrontEndServer : IDisposable
         _listener.Dispose();
         _epoll.Dispose();
         _stop.Dispose();
+        _memoryFaulted.Dispose();
         _stopping.Dispose();
         _cut.Dispose();
     }
@@ -111,14 +116,21 @@ internal sealed class FrontEndServer : IDisposable
     {
         var canAccept = false;
         var canRead = false;
+        var hasFault = false;
         foreach (var e in events)
         {
             canAccept |= e.Token == ListenToken;
             canRead |= e.Token == ConnectionToken;
+            hasFault |= e.Token == FaultToken;
+        }
+
+        if (hasFault)
+        {
+            OnMemoryFault();
         }
 
         // First the connection: if its front-end has gone, the next one that waits is welcome.
-        if (canRead)
+        if (canRead && _session is not null)
         {
             Serve();
         }
@@ -182,7 +194,8 @@ internal sealed class FrontEndServer : IDisposable
         {
             socket.SetSendTimeout(ReplyTimeoutMilliseconds);
             _connection = new MessageSocket(socket);
-            _session = new VhostUserSession(_device, new SocketLink(_connection), _sessionOptions);
+            _link = new SocketLink(_connection, _memoryFaulted);
+            _session = new VhostUserSession(_device, _link, _sessionOptions);
             _peer = peer;
             _epoll.Add(socket.Raw, EpollEvents.In | EpollEvents.PeerClosed, ConnectionToken);
             _status = $"connected ({peer})";
@@ -194,6 +207,22 @@ internal sealed class FrontEndServer : IDisposable
             EndSession();
             socket.Dispose();
         }
+    }
+
+    private void OnMemoryFault()
+    {
+        _memoryFaulted.Drain();
+        if (_session is null || _link?.DescribeLostMemory() is not { } lost)
+        {
+            // It belonged to a former session whose requests never came back; nothing of that is reported to anybody.
+            return;
+        }
+
+        _context.Logger.LogError(
+            "{Name}: the session with {Peer} ends: {Memory}, went away while it was in use. Its file was shrunk, or there is no memory left for it "
+            + "(a full tmpfs, no free huge pages). What the guest had under way was not completed; other guests are not concerned",
+            _context.Name, _peer, lost);
+        EndSession();
     }
 
     private void Serve()
@@ -239,6 +268,7 @@ internal sealed class FrontEndServer : IDisposable
         var session = _session;
         var connection = _connection;
         _session = null;
+        _link = null;
         _connection = null;
         if (session is not null)
         {

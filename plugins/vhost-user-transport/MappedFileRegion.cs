@@ -23,17 +23,21 @@ internal sealed class MappedFileRegion : IMappedRegion
     /// <inheritdoc/>
     public MemoryRegion Region { get; }
 
+    /// <summary>Whether a part of it went away after it was mapped.</summary>
+    internal bool HasFailed => _mapping.HasFailed;
+
     /// <summary>Maps it.</summary>
     /// <param name="description">What the front-end says about it.</param>
     /// <param name="file">The file; owned from now on, also when this throws.</param>
-    internal static MappedFileRegion Create(in RegionDescription description, FileDescriptor file) => new(
+    /// <param name="faulted">Signalled when a part of it goes away.</param>
+    internal static MappedFileRegion Create(in RegionDescription description, FileDescriptor file, EventFd? faulted) => new(
         description,
-        FileMapping.Create(file, description.OffsetBytes, description.LengthBytes, $"the memory region at guest address 0x{description.GuestAddress:x}"));
+        FileMapping.Create(file, description.OffsetBytes, description.LengthBytes, $"the memory region at guest address 0x{description.GuestAddress:x}", faulted));
 
     /// <inheritdoc/>
     public bool IsSameMemory(in RegionDescription description, FileDescriptor? descriptor)
     {
-        if (descriptor is null || description.GuestAddress != Region.GuestAddress || description.LengthBytes != Region.LengthBytes
+        if (descriptor is null || HasFailed || description.GuestAddress != Region.GuestAddress || description.LengthBytes != Region.LengthBytes
             || description.OffsetBytes != Region.Backing.FileOffsetBytes)
         {
             return false;

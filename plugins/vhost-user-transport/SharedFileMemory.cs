@@ -23,11 +23,15 @@ internal sealed class SharedFileMemory : ISharedMemory
     /// <inheritdoc/>
     public FileDescriptor? Descriptor => _isOurs ? _mapping.File : null;
 
+    /// <summary>Whether a part of it went away after it was mapped.</summary>
+    internal bool HasFailed => _mapping.HasFailed;
+
     /// <summary>Maps memory of the front-end.</summary>
     /// <param name="description">Where it lies.</param>
     /// <param name="file">The file; owned from now on, also when this throws.</param>
     /// <param name="purpose">Names it in messages.</param>
-    internal static SharedFileMemory Map(in SharedAreaDescription description, FileDescriptor file, string purpose)
+    /// <param name="faulted">Signalled when a part of it goes away.</param>
+    internal static SharedFileMemory Map(in SharedAreaDescription description, FileDescriptor file, string purpose, EventFd? faulted)
     {
         if (description.LengthBytes == 0 || description.OffsetBytes > long.MaxValue || description.LengthBytes > long.MaxValue - description.OffsetBytes)
         {
@@ -35,7 +39,7 @@ internal sealed class SharedFileMemory : ISharedMemory
             throw new VhostUserException($"{purpose} has the impossible offset 0x{description.OffsetBytes:x} and length 0x{description.LengthBytes:x}");
         }
 
-        var mapping = FileMapping.Create(file, description.OffsetBytes, description.LengthBytes, purpose);
+        var mapping = FileMapping.Create(file, description.OffsetBytes, description.LengthBytes, purpose, faulted);
         if (!mapping.IsWritable)
         {
             mapping.Dispose();
@@ -51,7 +55,7 @@ internal sealed class SharedFileMemory : ISharedMemory
     internal static SharedFileMemory Create(ulong lengthBytes, string purpose)
     {
         var file = MemoryFile.Create(purpose, lengthBytes);
-        return new SharedFileMemory(FileMapping.Create(file, 0, lengthBytes, purpose), lengthBytes, isOurs: true);
+        return new SharedFileMemory(FileMapping.Create(file, 0, lengthBytes, purpose, faulted: null), lengthBytes, isOurs: true);
     }
 
     /// <inheritdoc/>

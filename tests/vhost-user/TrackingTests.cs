@@ -189,6 +189,7 @@ public sealed class TrackingTests
     private sealed class Fixture : IAsyncDisposable
     {
         private readonly MessageSocket _messages;
+        private readonly EventFd _faulted = EventFd.Create();
         private readonly VhostUserSession _session;
 
         public Fixture()
@@ -196,7 +197,7 @@ public sealed class TrackingTests
             var (near, far) = UnixSocket.CreatePair();
             Connection = new FrontEndConnection(near);
             _messages = new MessageSocket(far);
-            _session = new VhostUserSession(Device, new OfferingLink(new SocketLink(_messages)), new VhostUserSessionOptions
+            _session = new VhostUserSession(Device, new OfferingLink(new SocketLink(_messages, _faulted)), new VhostUserSessionOptions
             {
                 Name = "guest", Memory = Registry, Logger = new RecordingLogger(), DrainTimeout = TimeSpan.FromSeconds(3),
             });
@@ -238,6 +239,7 @@ public sealed class TrackingTests
         {
             await _session.DisposeAsync();
             _messages.Dispose();
+            _faulted.Dispose();
             Connection.Dispose();
             Assert.Equal(0, Registry.RegisteredCount);
         }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Vhost.Abstractions;
+using Vhost.Linux;
 
 namespace Vhost.Virtio;
 
@@ -87,6 +88,20 @@ public sealed unsafe class GuestAddressSpace
 
         hostAddress = region->HostAddress + (guestAddress - region->GuestAddress);
         return true;
+    }
+
+    /// <summary>Whether memory of it went away and was replaced by zeroes. Slow.</summary>
+    public bool HasFault()
+    {
+        for (var i = 0; i < Count; i++)
+        {
+            if (MemoryFaultGuard.HasFault((nint)Regions[i].HostAddress, Regions[i].LengthBytes))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Finds the guest address of a host address, for the dirty log. Slow: it looks at every region.</summary>

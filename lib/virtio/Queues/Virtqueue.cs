@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vhost.Abstractions;
+using Vhost.Linux;
 
 namespace Vhost.Virtio;
 
@@ -30,6 +31,7 @@ public abstract unsafe partial class Virtqueue : IPoller
     private protected bool _isInPoll;
     private protected bool _isRingDetached;
     private protected QueueBlock _block;
+    private protected ulong _memoryFaultCount;
     private protected long _requestCount;
     private protected long _batchCount;
     private protected long _callCount;
@@ -203,6 +205,21 @@ public abstract unsafe partial class Virtqueue : IPoller
         {
             _block |= QueueBlock.Broken;
             _onFault(this, reason, true);
+        }
+    }
+
+    /// <summary>
+    /// Somebody's memory went away. If it was this guest's, what was read of it since may be zeroes and what was written to it may be lost, so nothing is reported
+    /// as done any more.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private protected void CheckMemory()
+    {
+        _memoryFaultCount = MemoryFaultGuard.FaultCount;
+        if (!_isRingDetached && (_memory.HasFault() || _formerMemories.Exists(lease => lease.Space.HasFault())))
+        {
+            _isRingDetached = true;
+            Break("the guest's memory went away while requests used it");
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 using Vhost.Abstractions;
+using Vhost.Linux;
 
 namespace Vhost.Virtio;
 
@@ -117,6 +118,11 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         var count = _completedCount;
         _completedCount = 0;
         var completed = _pool.Completed;
+        if (MemoryFaultGuard.FaultCount != _memoryFaultCount)
+        {
+            CheckMemory();
+        }
+
         if (!_isRingDetached)
         {
             for (var i = 0; i < count; i++)
