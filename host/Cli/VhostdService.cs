@@ -89,7 +89,9 @@ internal sealed partial class VhostdService(Func<ILoggerFactory, Action, IManife
         output.Line(FormattableString.Invariant($"vhostd is ready: {what}, {startMilliseconds:F0} ms after its start"));
         await host.WaitForShutdownAsync(cancellationToken).ConfigureAwait(false);
         LogStopped(logger);
-        return ExitCode.Success;
+
+        // Who asked for the stop because something failed has said so; a supervisor starts the process again then.
+        return Environment.ExitCode;
     }
 
     private void ConfigureLogging(ILoggingBuilder logging)

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Vhost.Abstractions;
 using Vhost.Host.Loading;
 using Vhost.Host.Observability;
+using Vhost.Host.Reactors;
 
 namespace Vhost.Host.Manifest;
 
@@ -52,7 +53,14 @@ public sealed record BoundRpc(string? SocketPath, JsonObject? DefaultTransport);
 /// <summary>The manifest's <c>reactors</c>.</summary>
 /// <param name="CpuIndexes">One reactor for each CPU, ascending; empty for the default: one reactor on the first CPU that the process may use.</param>
 /// <param name="Mode">What they do when idle.</param>
-public sealed record BoundReactors(IReadOnlyList<int> CpuIndexes, ReactorMode Mode);
+public sealed record BoundReactors(IReadOnlyList<int> CpuIndexes, ReactorMode Mode)
+{
+    /// <summary>What happens when a reactor is stuck.</summary>
+    public WatchdogPolicy WatchdogPolicy { get; init; }
+
+    /// <summary>How long a reactor may be stuck before <see cref="WatchdogPolicy.Exit"/> applies.</summary>
+    public TimeSpan ExitAfter { get; init; } = TimeSpan.FromSeconds(30);
+}
 
 /// <summary>One entry of the manifest's <c>bdevs</c>.</summary>
 /// <param name="Name">The source's name.</param>

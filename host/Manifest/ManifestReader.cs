@@ -174,7 +174,11 @@ public sealed partial class ManifestReader
             _errors.Add("reactors.cpumask", $"\"{mask}\" is not {CpuMask.Form}");
         }
 
-        return new BoundReactors(cpus ?? [], options.Mode);
+        return new BoundReactors(cpus ?? [], options.Mode)
+        {
+            WatchdogPolicy = options.Watchdog.Policy,
+            ExitAfter = TimeSpan.FromSeconds(options.Watchdog.ExitAfterSeconds),
+        };
     }
 
     private BoundRpc BindRpc(PluginCatalog catalog)

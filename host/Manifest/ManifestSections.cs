@@ -1,5 +1,7 @@
 using System.ComponentModel;
+using System.ComponentModel.DataAnnotations;
 using Vhost.Abstractions;
+using Vhost.Host.Reactors;
 
 namespace Vhost.Host.Manifest;
 
@@ -103,6 +105,23 @@ internal sealed class ReactorsOptions
     /// <summary>What reactors do when idle.</summary>
     [Description("What a reactor does without work: adaptive (spin a little, then sleep), poll (always spin), interrupt (sleep at once).")]
     public ReactorMode Mode { get; set; }
+
+    /// <summary>What happens when a reactor is stuck.</summary>
+    [Description("What happens when a reactor does not turn any more because a plugin blocks it.")]
+    public WatchdogOptions Watchdog { get; set; } = new();
+}
+
+/// <summary>The manifest's <c>reactors.watchdog</c>.</summary>
+internal sealed class WatchdogOptions
+{
+    /// <summary>The policy.</summary>
+    [Description("exit (end with a failure after exitAfterSeconds, so that systemd starts vhostd again and the guests go on) or report (log it, nothing else).")]
+    public WatchdogPolicy Policy { get; set; }
+
+    /// <summary>For how long a reactor may be stuck.</summary>
+    [Range(2, 86400)]
+    [Description("For how many seconds a reactor may be stuck before the policy exit applies. It is named after one.")]
+    public int ExitAfterSeconds { get; set; } = 30;
 }
 
 /// <summary>The manifest's <c>rpc</c>, without <see cref="ManifestSections.DefaultTransportKey"/>, whose form is its type's.</summary>

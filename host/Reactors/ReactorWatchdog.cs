@@ -15,12 +15,19 @@ internal sealed class ReactorWatchdog : IDisposable
     private readonly ManualResetEventSlim _stop = new();
     private readonly Thread _thread;
     private readonly TimeSpan _interval;
+    private readonly TimeSpan _giveUpAfter;
+    private readonly Action<string>? _onGivenUp;
+    private bool _hasGivenUp;
 
     /// <summary>Starts to watch.</summary>
     /// <param name="reactors">Started reactors.</param>
     /// <param name="logger">Where to name what is stuck.</param>
-    internal ReactorWatchdog(IReadOnlyList<Reactor> reactors, ILogger logger)
+    /// <param name="giveUpAfter">How long a reactor may be stuck before the last resort.</param>
+    /// <param name="onGivenUp">The last resort: called once, on the watchdog's thread, with the reason; or null.</param>
+    internal ReactorWatchdog(IReadOnlyList<Reactor> reactors, ILogger logger, TimeSpan giveUpAfter = default, Action<string>? onGivenUp = null)
     {
+        _giveUpAfter = giveUpAfter;
+        _onGivenUp = onGivenUp;
         _reactors = reactors;
         _logger = logger;
         _seen = new (long, long, bool)[reactors.Count];
@@ -92,6 +99,12 @@ internal sealed class ReactorWatchdog : IDisposable
                 reactor.CpuIndex,
                 culprit,
                 stuckFor.TotalSeconds);
+        }
+
+        if (_onGivenUp is not null && !_hasGivenUp && stuckFor >= _giveUpAfter && !Debugger.IsAttached)
+        {
+            _hasGivenUp = true;
+            _onGivenUp($"reactor {reactor.Id} (CPU {reactor.CpuIndex}) has not returned from {culprit} for {stuckFor.TotalSeconds:0} s");
         }
     }
 }

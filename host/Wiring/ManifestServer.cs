@@ -28,6 +28,11 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
     public async Task StartAsync(CancellationToken cancellationToken)
     {
         FilterSystemCalls();
+        Host.GaveUp += () =>
+        {
+            Environment.ExitCode = ExitCode.Failure;
+            requestStop();
+        };
         EventLog? events = null;
         if (manifest.Observe.Dashboard is not null)
         {

@@ -37,6 +37,11 @@ public sealed partial class VhostHost : IAsyncDisposable
         _logger = loggers.CreateLogger("vhostd");
     }
 
+    /// <summary>
+    /// A reactor is stuck for good: the process has to end, so that another one serves the guests. Raised once, on the watchdog's thread.
+    /// </summary>
+    public event Action? GaveUp;
+
     /// <summary>Where the host stands.</summary>
     public HostState State => _state;
 
@@ -53,6 +58,11 @@ public sealed partial class VhostHost : IAsyncDisposable
         }
 
         _state = HostState.Starting;
+        if (!MemoryFaultGuard.TryInstall(out var problem))
+        {
+            _logger.LogWarning("a guest that shrinks its memory file will end this process: SIGBUS cannot be handled: {Problem}", problem);
+        }
+
         var start = Stopwatch.GetTimestamp();
         try
         {
@@ -369,7 +379,7 @@ public sealed partial class VhostHost : IAsyncDisposable
             }
         }
 
-        _watchdog = new ReactorWatchdog(reactors, logger);
+        _watchdog = new ReactorWatchdog(reactors, logger, bound.ExitAfter, bound.WatchdogPolicy == WatchdogPolicy.Exit ? GiveUp : null);
         await WarmUp.RunAsync(reactors, logger).ConfigureAwait(false);
         _parts = new HostParts(
             _loggers,
@@ -423,6 +433,13 @@ public sealed partial class VhostHost : IAsyncDisposable
     {
         await above.ConfigureAwait(false);
         await source.StopAsync().ConfigureAwait(false);
+    }
+
+    private void GiveUp(string reason)
+    {
+        _logger.LogCritical(
+            "{Reason}: vhostd ends, so that it is started again and the guests go on with what they had under way (reactors.watchdog.policy: exit)", reason);
+        GaveUp?.Invoke();
     }
 
     private HostParts GetParts() =>
