@@ -15,6 +15,7 @@ internal sealed class BdevAttachment
     private readonly Queue<RangeFreeze> _waitingFreezes = new();
     private readonly TaskCompletionSource _allClosed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile BdevLimits _limits;
+    private BdevInfo _info;
     private RangeFreeze? _freeze;
     private bool _isWithdrawn;
 
@@ -24,7 +25,8 @@ internal sealed class BdevAttachment
         Bdev = bdev;
         Channels = channels;
         Logger = logger;
-        _limits = BdevLimits.Create(channels.Info);
+        _info = channels.Info;
+        _limits = BdevLimits.Create(_info);
     }
 
     internal string Name { get; }
@@ -52,6 +54,7 @@ internal sealed class BdevAttachment
     {
         lock (_lock)
         {
+            _info = info;
             _limits = BdevLimits.Create(info, QuarantineReason is not null);
         }
     }
@@ -69,7 +72,8 @@ internal sealed class BdevAttachment
             }
 
             QuarantineReason = reason;
-            _limits = BdevLimits.Create(Channels.Info, isQuarantined: true);
+            // What it said last that was possible: what it says now may be the reason.
+            _limits = BdevLimits.Create(_info, isQuarantined: true);
         }
 
         Logger.LogError(

@@ -118,6 +118,8 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
 
         if (fault is not null)
         {
+            // Requests that fit its former shape would meet another one.
+            attachment.Quarantine($"it changed to what is impossible: {fault}", null);
             throw new InvalidOperationException($"bdev '{name}' changed to what is impossible: {fault}");
         }
 

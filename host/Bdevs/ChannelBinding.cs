@@ -339,7 +339,9 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
             var state = request->HostState;
             if (state is not (RequestState.UnderWay or RequestState.UnderWayAwaited or RequestState.Internal) || !TryRelease(request))
             {
+                // While the channel is open that is a second completion. The next one may meet the request under way again, and then nobody can tell.
                 ReportStray(1, "that was not under way: it came late or twice");
+                Attachment.Quarantine("it completed a request twice", null);
                 continue;
             }
 
