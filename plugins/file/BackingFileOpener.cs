@@ -102,7 +102,7 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
         mode |= options.Direct ? OpenMode.Direct : 0;
 
         // Without O_CREAT, O_EXCL on a block device means: not while it is mounted or part of a volume.
-        mode |= isBlockDevice && !options.ReadOnly ? OpenMode.Exclusive : 0;
+        mode |= isBlockDevice && !options.ReadOnly && !options.Migration ? OpenMode.Exclusive : 0;
         try
         {
             return FileIo.Open(_path, mode);
@@ -118,7 +118,7 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
         bool isLocked;
         try
         {
-            isLocked = FileLock.TryLock(descriptor.Raw, exclusive: !options.ReadOnly);
+            isLocked = FileLock.TryLock(descriptor.Raw, exclusive: !options.ReadOnly && !options.Migration);
         }
         catch (LinuxException e)
         {

@@ -32,6 +32,10 @@ public sealed class FileBdevOptions
     [Description("Size in MiB of the file if it has to be created; an existing file has its own.")]
     public int? SizeMiB { get; set; }
 
+    /// <summary>Whether another vhostd may write to it as well.</summary>
+    [Description("Whether another vhostd whose bdev says so too may open the file for writing: for the live migration of a guest between the two. Nothing but the migration then keeps two guests apart.")]
+    public bool Migration { get; set; }
+
     /// <summary>How I/O is done.</summary>
     [AllowedValues("auto", "io_uring", "threads", ErrorMessage = "auto, io_uring or threads is expected")]
     [Description("How I/O is done: io_uring, threads that block, or auto: io_uring where the kernel allows it, else threads.")]
