@@ -21,8 +21,11 @@ internal sealed class GuestAgent : IDisposable
     private int _lastId;
 
     /// <summary>Takes over a connection of the guest's serial port.</summary>
-    public GuestAgent(Socket connection)
+    /// <param name="connection">The connection.</param>
+    /// <param name="firstId">Where the numbers of its commands begin: a guest that was migrated has those of its former agent.</param>
+    public GuestAgent(Socket connection, int firstId = 0)
     {
+        _lastId = firstId;
         _stream = new NetworkStream(connection, ownsSocket: true);
         _ = Task.Run(ReceiveAsync);
     }

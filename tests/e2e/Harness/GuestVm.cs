@@ -37,6 +37,26 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
         return vm;
     }
 
+    /// <summary>Starts QEMU in a scenario to wait for a guest that migrates to it.</summary>
+    public static async Task<GuestVm> StartIncomingAsync(Scenario scenario, GuestVmOptions options, string name, string uri) => scenario.Add(await LaunchAsync(
+        scenario, options with { ExtraArguments = [.. options.ExtraArguments, "-incoming", uri] }, name, Random.Shared.Next(1000, 1_000_000)));
+
+    /// <summary>Migrates the guest to a QEMU that waits for it; this one is of no use afterwards.</summary>
+    public async Task MigrateAsync(string uri, TimeSpan timeout)
+    {
+        await Qmp.ExecuteAsync("migrate", new JsonObject { ["uri"] = uri });
+        string status = "";
+        await Deadline.UntilAsync("the migration has ended", timeout, async () =>
+        {
+            status = (string?)(await Qmp.ExecuteAsync("query-migrate"))?["status"] ?? "";
+            return status is "completed" or "failed" or "cancelled";
+        });
+        if (status != "completed")
+        {
+            throw new EndToEndException($"the migration {status}: {(await Qmp.ExecuteAsync("query-migrate"))?.ToJsonString()}");
+        }
+    }
+
     /// <summary>Runs a shell command and returns how it ended.</summary>
     public Task<CommandResult> RunAsync(string command, TimeSpan? timeout = null) => _agent.RunAsync(command, timeout ?? CommandTimeout);
 
@@ -109,7 +129,7 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
         return ValueTask.CompletedTask;
     }
 
-    private static async Task<GuestVm> LaunchAsync(Scenario scenario, GuestVmOptions options, string name)
+    private static async Task<GuestVm> LaunchAsync(Scenario scenario, GuestVmOptions options, string name, int firstCommand = 0)
     {
         string directory = Directory.CreateDirectory(scenario.FilePath($"{name}-{Guid.NewGuid():N}"[..(name.Length + 9)])).FullName;
         string console = Path.Combine(directory, "console");
@@ -121,7 +141,7 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
         try
         {
             QmpClient qmp = await QmpClient.ConnectAsync(await AcceptAsync(qmpListener, qemu));
-            return new GuestVm(name, directory, console, qemu, new GuestAgent(await AcceptAsync(agentListener, qemu)), qmp);
+            return new GuestVm(name, directory, console, qemu, new GuestAgent(await AcceptAsync(agentListener, qemu), firstCommand), qmp);
         }
         catch (Exception e)
         {

@@ -15,6 +15,9 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
     /// <summary>The process id.</summary>
     public int Id => _process.Id;
 
+    /// <summary>Whether vhostd has ended.</summary>
+    public bool HasExited => _process.HasExited;
+
     /// <summary>What vhostd logged so far.</summary>
     public string Log => _process.StandardOutput + _process.StandardError;
 
@@ -43,6 +46,11 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
             ? _process.ExitCode
             : throw new EndToEndException($"vhostd did not stop within {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s of SIGTERM");
     }
+
+    /// <summary>Waits for vhostd to end by itself and returns the exit code.</summary>
+    public int WaitForExit(TimeSpan timeout) => _process.WaitForExit(timeout)
+        ? _process.ExitCode
+        : throw new EndToEndException($"vhostd did not end within {timeout.TotalSeconds:F0} s");
 
     /// <summary>Ends vhostd with SIGKILL, as a crash would.</summary>
     public void Kill() => _process.Kill();

@@ -1,0 +1,288 @@
+using System.Buffers.Binary;
+using Vhost.Abstractions;
+using Vhost.Bench;
+using Vhost.Linux;
+using Vhost.Testing.FrontEnd;
+using Vhost.VhostUser;
+
+namespace Vhost.Crash.Tests;
+
+/// <summary>What a guest is.</summary>
+/// <param name="Name">Names it in messages.</param>
+/// <param name="IsScsi">virtio-scsi, or virtio-blk.</param>
+/// <param name="Format">The format of its rings.</param>
+/// <param name="Depth">Requests under way.</param>
+/// <param name="Seed">Of its choices.</param>
+internal sealed record GuestKind(string Name, bool IsScsi, VirtqueueFormat Format, int Depth, int Seed);
+
+/// <summary>
+/// A guest that reads, writes and flushes, checks every byte that it reads, and survives the end of its server: rings, memory and in-flight area stay, and it
+/// connects again with them, as QEMU does. One thread runs it; only <see cref="Reconnect"/> and the counters are for others.
+/// </summary>
+internal sealed class Guest : IDisposable
+{
+    public const int BlockBytes = 4096;
+    private const int IdleLimitMilliseconds = 90_000;
+
+    private readonly GuestKind _kind;
+    private readonly GuestMemory _memory;
+    private readonly FrontEndDevice _device;
+    private readonly BlockRequests _requests;
+    private readonly FrontEndQueue _queue;
+    private readonly BlockVerifier _verifier;
+    private readonly Random _random;
+    private readonly FileDescriptor _inFlight;
+    private readonly byte[] _inFlightDescription;
+    private readonly ulong[] _places;
+    private readonly bool[] _isWrite;
+    private readonly bool[] _isFlush;
+    private readonly Stack<int> _free = new();
+    private readonly ulong _placeCount;
+    private FrontEndConnection _connection;
+    private readonly string _socket;
+    private volatile int _reconnectWanted;
+    private volatile int _reconnectDone;
+    private volatile bool _stop;
+    private volatile bool _abandon;
+    private long _completed;
+    private long _bytesVerified;
+
+    public Guest(GuestKind kind, string socket, ulong placeCount)
+    {
+        _kind = kind;
+        _socket = socket;
+        _random = new Random(kind.Seed);
+        _placeCount = placeCount;
+        _verifier = new BlockVerifier(placeCount);
+        _memory = new GuestMemory(0, 4 << 20);
+        _device = FrontEndDevice.Connect(socket, _memory, Options);
+        _connection = _device.Connection;
+        _requests = kind.IsScsi ? new VirtioScsiRequests(_device, kind.Depth, BlockBytes) : new VirtioBlkRequests(_device, kind.Depth, BlockBytes);
+        _queue = _device.RequestQueue(0);
+        _places = new ulong[kind.Depth];
+        _isWrite = new bool[kind.Depth];
+        _isFlush = new bool[kind.Depth];
+        for (var slot = 0; slot < kind.Depth; slot++)
+        {
+            _free.Push(slot);
+        }
+
+        var wanted = new byte[24];
+        new SharedAreaDescription(0, 0, (ushort)_device.Queues.Count, (ushort)_queue.Ring.Size).WriteInFlight(wanted);
+        _inFlightDescription = _connection.Ask(FrontEndRequest.GetInFlightFd, wanted, out _inFlight).ToArray();
+        _connection.Tell(FrontEndRequest.SetInFlightFd, _inFlightDescription, _inFlight.Raw);
+    }
+
+    /// <summary>Requests that came back. Any thread.</summary>
+    public long Completed => Interlocked.Read(ref _completed);
+
+    /// <summary>Bytes that were compared. Any thread.</summary>
+    public long BytesVerified => Interlocked.Read(ref _bytesVerified);
+
+    public string Name => _kind.Name;
+
+    private FrontEndOptions Options => new()
+    {
+        FirstRequestQueue = _kind.IsScsi ? VirtioScsiRequests.FirstRequestQueue : 0,
+        Format = _kind.Format,
+        QueueSize = 64,
+        ProtocolFeatures = ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config
+            | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.InFlightSharedMemory,
+    };
+
+    /// <summary>Lets the guest connect again. One other thread.</summary>
+    public void Reconnect() => _reconnectWanted++;
+
+    /// <summary>Lets the guest finish what is under way and read everything back. Any thread.</summary>
+    public void Stop() => _stop = true;
+
+    /// <summary>Lets the guest end at once, whatever is under way. Any thread.</summary>
+    public void Abandon() => _abandon = true;
+
+    /// <summary>The guest's life, until <see cref="Stop"/>; at its end every block was read and compared.</summary>
+    /// <exception cref="FrontEndException">A request failed, data was wrong, or nothing came for long.</exception>
+    public void Run()
+    {
+        while (!_abandon && (!_stop || IsReconnectWanted))
+        {
+            Turn(refill: true);
+        }
+
+        while (!_abandon && _queue.Ring.UnderWayCount > 0)
+        {
+            Turn(refill: false);
+        }
+
+        for (ulong place = 0; place < _placeCount && !_abandon; place++)
+        {
+            var slot = _free.Pop();
+            _free.Push(slot);
+            if (!_requests.Execute(_queue, slot, isWrite: false, place * BlocksPerPlace, BlockBytes))
+            {
+                throw new FrontEndException($"{Name}: place {place} cannot be read at the end: {_requests.DescribeResult(slot)}");
+            }
+
+            Check(place, slot);
+        }
+    }
+
+    public void Dispose()
+    {
+        _connection.Dispose();
+        _device.Dispose();
+        _inFlight.Dispose();
+        _memory.Dispose();
+    }
+
+    private bool IsReconnectWanted => _reconnectWanted != _reconnectDone;
+
+    private ulong BlocksPerPlace => BlockBytes / (ulong)_requests.BlockSizeBytes;
+
+    private void Turn(bool refill)
+    {
+        if (IsReconnectWanted)
+        {
+            int attempt = _reconnectWanted;
+            try
+            {
+                ConnectAgain();
+            }
+            catch (Exception exception) when (exception is LinuxException or FrontEndException { IsClosed: true })
+            {
+                // The server was killed again while it was being told about the rings; another one comes.
+            }
+
+            _reconnectDone = attempt;
+        }
+
+        while (refill && _free.TryPop(out var slot))
+        {
+            Submit(slot);
+        }
+
+        _queue.Publish();
+        var limit = Environment.TickCount64 + IdleLimitMilliseconds;
+        var spinner = default(SpinWait);
+        while (!_abandon && !_queue.Ring.HasUsed && !IsReconnectWanted && !(refill && _stop))
+        {
+            if (Environment.TickCount64 > limit)
+            {
+                throw new FrontEndException($"{Name}: nothing came back for {IdleLimitMilliseconds / 1000} s; {_queue.Ring.UnderWayCount} requests are under way");
+            }
+
+            spinner.SpinOnce(20);
+        }
+
+        while (_queue.Ring.TryGetUsed(out var token, out _))
+        {
+            Finish((int)token);
+        }
+
+        if (_queue.Ring.BrokenReason is { } reason)
+        {
+            throw new FrontEndException($"{Name}: the device broke the ring: {reason}");
+        }
+    }
+
+    private void Submit(int slot)
+    {
+        var choice = _random.Next(100);
+        _isFlush[slot] = choice < 4;
+        if (_isFlush[slot])
+        {
+            Add(slot);
+            return;
+        }
+
+        ulong place;
+        do
+        {
+            place = (ulong)_random.NextInt64((long)_placeCount);
+        }
+        while (!_verifier.TryTake(place));
+
+        _places[slot] = place;
+        _isWrite[slot] = choice < 75;
+        if (_isWrite[slot])
+        {
+            _verifier.Fill(place, _requests.Data(slot).Slice(0, BlockBytes).Span);
+        }
+
+        Add(slot);
+    }
+
+    private void Add(int slot)
+    {
+        var isAdded = _isFlush[slot]
+            ? _requests.TryAddFlush(_queue.Ring, slot)
+            : _requests.TryAdd(_queue.Ring, slot, _isWrite[slot], _places[slot] * BlocksPerPlace, BlockBytes);
+        if (!isAdded)
+        {
+            throw new FrontEndException($"{Name}: the ring has no room, though no slot is used twice");
+        }
+    }
+
+    private void Finish(int slot)
+    {
+        if (!_requests.IsSuccess(slot))
+        {
+            // A target that was started again says so once; a driver repeats the command.
+            if (_requests is VirtioScsiRequests scsi && scsi.Status(slot) == 2 && scsi.Sense(slot) is { Length: > 2 } sense && (sense[2] & 15) == 6)
+            {
+                Add(slot);
+                return;
+            }
+
+            throw new FrontEndException($"{Name}: a request failed: {_requests.DescribeResult(slot)}");
+        }
+
+        Interlocked.Increment(ref _completed);
+        if (!_isFlush[slot])
+        {
+            if (!_isWrite[slot])
+            {
+                Check(_places[slot], slot);
+            }
+
+            _verifier.Release(_places[slot]);
+        }
+
+        _free.Push(slot);
+    }
+
+    private void Check(ulong place, int slot)
+    {
+        if (_verifier.Check(place, _requests.Data(slot).Slice(0, BlockBytes).Span) is { } fault)
+        {
+            throw new FrontEndException($"{Name}: wrong data: {fault}");
+        }
+
+        Interlocked.Add(ref _bytesVerified, BlockBytes);
+    }
+
+    private void ConnectAgain()
+    {
+        _connection.Dispose();
+        _connection = FrontEndConnection.Connect(_socket);
+        _connection.TimeoutMilliseconds = IdleLimitMilliseconds;
+        _ = _connection.AskNumber(FrontEndRequest.GetFeatures);
+        _connection.NegotiateProtocol(Options.ProtocolFeatures);
+        _connection.Tell(FrontEndRequest.SetOwner, []);
+        _connection.TellNumber(FrontEndRequest.SetFeatures, _device.Features | VhostUserFeatures.ProtocolFeatures);
+        _memory.Announce(_connection);
+        _connection.Tell(FrontEndRequest.SetInFlightFd, _inFlightDescription, _inFlight.Raw);
+        foreach (var queue in _device.Queues)
+        {
+            // QEMU sends the used index; of a packed ring only the in-flight area knows where it stands.
+            queue.Start(_connection, _kind.Format == VirtqueueFormat.Packed ? 0x8000_8000 : UsedIndex(queue));
+            queue.Kick.Signal();
+        }
+    }
+
+    private unsafe uint UsedIndex(FrontEndQueue queue)
+    {
+        var region = _memory.Regions[0];
+        var used = region.HostAddress + (nint)(queue.Address.Used - region.Description.UserAddress);
+        return BinaryPrimitives.ReadUInt16LittleEndian(new ReadOnlySpan<byte>((void*)(used + 2), 2));
+    }
+}
