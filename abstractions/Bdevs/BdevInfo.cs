@@ -46,10 +46,10 @@ public sealed record BdevInfo
     public string? SerialNumber { get; init; }
 
     /// <summary>
-    /// Whether to overwrite a block, by <see cref="BlockOperation.WriteZeroes"/> without <see cref="BlockRequestFlags.MayUnmap"/> too, destroys the only copy of
-    /// what it held: what a secure erase needs. So it is with memory, and not with flash, snapshots, or files on a file system.
+    /// Whether nothing brings back what a block held after a <see cref="BlockOperation.WriteZeroes"/> without <see cref="BlockRequestFlags.MayUnmap"/>: what a secure
+    /// erase needs. So it is with this machine's memory, where a page that was given back is zeroed before anybody gets it, and not with flash, snapshots, or files on a file system.
     /// </summary>
-    public bool OverwritesInPlace { get; init; }
+    public bool ZeroingErases { get; init; }
 
     /// <summary>Whether the medium rotates.</summary>
     public bool IsRotational { get; init; }

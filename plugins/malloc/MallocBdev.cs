@@ -21,7 +21,7 @@ internal sealed class MallocBdev(string name, MallocOptions options, BlockMemory
             | BlockOperations.WriteZeroes,
         HasForceUnitAccess = true, // memory is as stable as this medium gets
         DiscardReadsZeroes = true,
-        OverwritesInPlace = true,
+        ZeroingErases = true,
         Uuid = options.Uuid is null ? null : Guid.Parse(options.Uuid),
     };
 

@@ -26,8 +26,8 @@ internal readonly struct BlkGeometry(BdevInfo? info, bool isReadOnly)
     /// <summary>Whether blocks can be erased so that nothing brings back what they held.</summary>
     public readonly bool IsSecureErasable = CanSecureErase(info);
 
-    /// <summary>Whether a bdev can erase blocks so that nothing brings back what they held: by zeroes that overwrite the only copy.</summary>
-    public static bool CanSecureErase(BdevInfo? info) => info is { OverwritesInPlace: true } && (info.Operations & BlockOperations.WriteZeroes) != 0;
+    /// <summary>Whether a bdev can erase blocks so that nothing brings back what they held: by zeroes, if these leave no other copy.</summary>
+    public static bool CanSecureErase(BdevInfo? info) => info is { ZeroingErases: true } && (info.Operations & BlockOperations.WriteZeroes) != 0;
 
     /// <summary>Turns a place in sectors and a length in bytes into blocks.</summary>
     /// <param name="sector">First sector.</param>

@@ -17,7 +17,7 @@ public sealed class SecureEraseTests
     private static MemoryBdevPort InPlace(ulong blockCount = 2048)
     {
         var port = new MemoryBdevPort(blockCount: blockCount);
-        port.Change(port.Info! with { OverwritesInPlace = true }, BdevChange.Changed);
+        port.Change(port.Info! with { ZeroingErases = true }, BdevChange.Changed);
         return port;
     }
 
@@ -61,7 +61,7 @@ public sealed class SecureEraseTests
     public void Where_nothing_can_be_promised_it_is_neither_offered_nor_done(bool isInPlace, BlockOperations operations)
     {
         using var port = new MemoryBdevPort(operations: operations);
-        port.Change(port.Info! with { OverwritesInPlace = isInPlace }, BdevChange.Changed);
+        port.Change(port.Info! with { ZeroingErases = isInPlace }, BdevChange.Changed);
         using var bench = new BlkBench(port);
         Assert.Equal(0UL, bench.Device.OfferedFeatures & FeatureSecureErase);
         Assert.Equal(new byte[12], bench.Config(60, 12));
