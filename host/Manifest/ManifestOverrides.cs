@@ -140,9 +140,12 @@ internal sealed class ManifestOverrides(ManifestTree tree)
     {
         try
         {
-            return JsonNode.Parse(text, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+            JsonNode? node = JsonNode.Parse(text, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+            // Written once here: half a surrogate pair would throw wherever it is first looked at.
+            _ = node?.ToJsonString();
+            return node;
         }
-        catch (JsonException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
         {
             return JsonValue.Create(text);
         }

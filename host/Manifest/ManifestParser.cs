@@ -110,6 +110,9 @@ internal static class ManifestParser
                     }
 
                     return array;
+                case JsonTokenType.String:
+                    // Taken now: half a surrogate pair would throw wherever it is first looked at.
+                    return JsonValue.Create(Reader.GetString());
                 default:
                     return JsonNode.Parse(ref Reader);
             }
