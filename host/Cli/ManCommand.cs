@@ -98,7 +98,7 @@ internal static class ManCommand
     {
         foreach (Option option in command.Options.Where(option => !option.Hidden))
         {
-            IEnumerable<string> names = option.Aliases.Prepend(option.Name).Distinct().OrderBy(alias => alias.Length).Select(alias => $"\\fB{Escape(alias)}\\fR");
+            IEnumerable<string> names = option.Aliases.Prepend(option.Name).Distinct().Where(alias => alias[0] == '-').OrderBy(alias => alias.Length).Select(alias => $"\\fB{Escape(alias)}\\fR");
             string value = option.ValueType == typeof(bool) || option.HelpName is null ? "" : $" \\fI{Escape(option.HelpName)}\\fR";
             page.Append(".TP\n").Append(string.Join(", ", names)).Append(value).Append('\n').Append(Escape(option.Description ?? "")).Append('\n');
         }

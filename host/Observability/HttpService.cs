@@ -26,6 +26,9 @@ internal sealed class HttpService : IAsyncDisposable
 {
     private const int MaxRequestsAtOnce = 32;
 
+    // A client that does not send its request's rest, or does not read the answer, loses its place.
+    private static readonly TimeSpan RequestLimit = TimeSpan.FromSeconds(10);
+
     private readonly HttpListener _listener = new();
     private readonly Func<HttpListenerRequest, CancellationToken, Task<HttpReply>> _answer;
     private readonly Action<HttpListenerResponse> _addHeaders;
@@ -111,11 +114,13 @@ internal sealed class HttpService : IAsyncDisposable
     private async Task ServeAsync(HttpListenerContext context)
     {
         var response = context.Response;
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stopping.Token);
+        limit.CancelAfter(RequestLimit);
         try
         {
             // The first of the checks: a name that an attacker's DNS points here is not one of ours.
             var reply = _hosts.Contains(context.Request.UserHostName, StringComparer.OrdinalIgnoreCase)
-                ? await _answer(context.Request, _stopping.Token).ConfigureAwait(false)
+                ? await _answer(context.Request, limit.Token).WaitAsync(limit.Token).ConfigureAwait(false)
                 : HttpReply.Error(421, $"this is {_hosts[0]}");
             response.StatusCode = reply.Status;
             response.ContentType = reply.ContentType;
@@ -126,7 +131,7 @@ internal sealed class HttpService : IAsyncDisposable
             response.ContentLength64 = reply.Body.Length;
             if (context.Request.HttpMethod != "HEAD")
             {
-                await response.OutputStream.WriteAsync(reply.Body, _stopping.Token).ConfigureAwait(false);
+                await response.OutputStream.WriteAsync(reply.Body, limit.Token).AsTask().WaitAsync(limit.Token).ConfigureAwait(false);
             }
 
             response.Close();

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Sockets;
 using System.Text;
 
 namespace Vhost.Operate.Tests;
@@ -156,6 +157,44 @@ public sealed class DashboardTests
 
         Assert.Equal(HttpStatusCode.BadRequest, await ActAsync(http, token, "{\"method\":\"delete_bdev\",\"params\":{\"name\":\"x\"}}", "text/plain"));
         Assert.Single((await vhostd.RpcAsync("bdev_get_bdevs"))!.AsArray());
+        await vhostd.StopAsync();
+    }
+
+    [Fact]
+    public async Task Idle_and_stalled_clients_hold_nobody_up()
+    {
+        var port = ObservabilityTests.FreePort();
+        await using var vhostd = await Vhostd.StartAsync("--dashboard", $"127.0.0.1:{port}", "--dashboard-actions");
+        var token = vhostd.Output.Single(line => line.StartsWith("dashboard: ", StringComparison.Ordinal)).Split("#token=")[1];
+        var clients = new List<TcpClient>();
+        try
+        {
+            for (var i = 0; i < 240; i++)
+            {
+                var client = new TcpClient();
+                clients.Add(client);
+                await client.ConnectAsync(IPAddress.Loopback, port, TestContext.Current.CancellationToken);
+                if (i % 6 == 0)
+                {
+                    // A body that never comes.
+                    var head = $"POST /api/actions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{";
+                    await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(head), TestContext.Current.CancellationToken);
+                }
+            }
+
+            using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromSeconds(120) };
+            using var answer = await http.GetAsync(new Uri("/", UriKind.Relative), TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+            Assert.True((await vhostd.RpcAsync("vhostd_get_status"))!["health"]!["healthy"]!.GetValue<bool>());
+        }
+        finally
+        {
+            foreach (var client in clients)
+            {
+                client.Dispose();
+            }
+        }
+
         await vhostd.StopAsync();
     }
 
