@@ -19,7 +19,7 @@ internal static unsafe class BlockCopy
     /// <param name="destination">Where to.</param>
     /// <param name="source">Where from.</param>
     /// <param name="length">How many bytes.</param>
-    /// <param name="next">What will be read after this, or null. A hint: it is never accessed.</param>
+    /// <param name="next">What will be read or written after this, or null. A hint: it is never accessed.</param>
     // SAFETY: reads and writes length bytes, which the caller answers for. A prefetch of an address that is not mapped does nothing.
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     public static void Copy(byte* destination, byte* source, nuint length, byte* next)

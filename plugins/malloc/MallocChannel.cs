@@ -20,7 +20,7 @@ internal sealed unsafe class MallocChannel(BlockMemory memory, uint blockSizeByt
             request.Information = 0;
             request.Status = request.Operation switch
             {
-                BlockOperation.Read or BlockOperation.Write => Transfer(ref request, i + 1 < requests.Length ? SourceOf(ref requests[i + 1].Value) : null),
+                BlockOperation.Read or BlockOperation.Write => Transfer(ref request, i + 1 < requests.Length ? BlocksOf(ref requests[i + 1].Value) : null),
                 BlockOperation.Flush => BlockStatus.Success,
                 BlockOperation.Discard or BlockOperation.WriteZeroes => Zero(ref request),
                 _ => BlockStatus.Unsupported,
@@ -35,15 +35,11 @@ internal sealed unsafe class MallocChannel(BlockMemory memory, uint blockSizeByt
     {
     }
 
-    /// <summary>Where the data of a request comes from; null where there is nothing worth a prefetch.</summary>
-    private byte* SourceOf(ref BlockRequest request) => request.Operation switch
-    {
-        BlockOperation.Read => memory.Address + ((nuint)request.StartBlock * blockSizeBytes),
-        BlockOperation.Write when request.SegmentCount > 0 => request.Segments[0].Address,
-        _ => null,
-    };
+    /// <summary>The blocks of a request that moves data; null where there is nothing worth a prefetch. They are what is far: the guest has just used its buffer.</summary>
+    private byte* BlocksOf(ref BlockRequest request) =>
+        request.Operation is BlockOperation.Read or BlockOperation.Write ? memory.Address + ((nuint)request.StartBlock * blockSizeBytes) : null;
 
-    private BlockStatus Transfer(ref BlockRequest request, byte* nextSource)
+    private BlockStatus Transfer(ref BlockRequest request, byte* nextBlocks)
     {
         var blocks = memory.Address + ((nuint)request.StartBlock * blockSizeBytes);
         var left = (nuint)request.BlockCount * blockSizeBytes;
@@ -57,11 +53,11 @@ internal sealed unsafe class MallocChannel(BlockMemory memory, uint blockSizeByt
 
             if (request.Operation == BlockOperation.Read)
             {
-                BlockCopy.Copy(segment.Address, blocks, segment.LengthBytes, nextSource);
+                BlockCopy.Copy(segment.Address, blocks, segment.LengthBytes, nextBlocks);
             }
             else
             {
-                BlockCopy.Copy(blocks, segment.Address, segment.LengthBytes, nextSource);
+                BlockCopy.Copy(blocks, segment.Address, segment.LengthBytes, nextBlocks);
             }
 
             blocks += segment.LengthBytes;

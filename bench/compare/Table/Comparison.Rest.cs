@@ -74,6 +74,8 @@ internal sealed partial class Comparison
                 Unit = "us",
                 Value = latencies[latencies.Length / 2],
                 TailMicroseconds = latencies[^1],
+                Reference = WakeUpLoop.Measure(_options.ServerCpu, _options.ClientCpu, RestMilliseconds, _options.FirstRequests),
+                ReferenceName = "bare eventfd wake-up",
                 Goal = new Goal(GoalKind.ValueAtMost, 100),
                 Runs = $"{latencies.Length}; the tail is the greatest",
             });
@@ -182,7 +184,11 @@ internal sealed partial class Comparison
 
         using var vhostd = StartVhostd(new VhostdManifest { CpuMask = Mask }.Null("disk").Blk("blk", "disk"));
         vhostd.Process.Resume();
-        using var generator = new LoadGenerator(Load(32) with { Socket = vhostd.Socket("blk"), Requests = _options.EndlessRequests });
+        var load = Load(32) with { Socket = vhostd.Socket("blk") };
+
+        // What is made once a process is made by the first guest.
+        RunLoad(load);
+        using var generator = new LoadGenerator(load with { Requests = _options.EndlessRequests });
         var before = ProcessFigures.Of(vhostd.GetStatus());
         var result = OnThread(generator.Run);
         var after = ProcessFigures.Of(vhostd.GetStatus());
