@@ -25,6 +25,115 @@ internal sealed class DiskRunner(string socket, Func<ulong, GuestMemory> memory)
     /// <returns>Bytes of the LUN.</returns>
     public long Check(byte target, uint seed) => Run(target, seed, write: false);
 
+    /// <summary>Submits reads of several LUNs at once, says so, and waits for them until the server is gone or too slow.</summary>
+    /// <param name="targets">The targets.</param>
+    /// <returns>Reads that were answered.</returns>
+    public int Read(IReadOnlyList<byte> targets)
+    {
+        using GuestMemory guest = memory(MemoryBytes);
+        using FrontEndDevice device = Connect(guest);
+        FrontEndQueue queue = device.RequestQueue(0);
+        VirtioScsiRequests[] luns = [.. targets.Select(target => new VirtioScsiRequests(device, Depth, RequestBytes, target))];
+        foreach (VirtioScsiRequests lun in luns)
+        {
+            for (int slot = 0; slot < Depth; slot++)
+            {
+                if (!lun.TryAdd(queue.Ring, slot, isWrite: false, (ulong)(slot * RequestBytes / lun.BlockSizeBytes), RequestBytes))
+                {
+                    throw new FrontEndException("the ring has no room");
+                }
+            }
+        }
+
+        queue.Publish();
+        Console.WriteLine($"submitted {luns.Length * Depth}");
+        for (int done = 0; done < luns.Length * Depth; done++)
+        {
+            _ = BlockRequests.Complete(queue, TimeoutMilliseconds);
+        }
+
+        device.Stop();
+        return luns.Length * Depth;
+    }
+
+    /// <summary>
+    /// Reads two LUNs over and over and compares what comes, until a file with the report's name and ".end" is there. One may come and go; the other may not fail.
+    /// </summary>
+    /// <param name="steady">The LUN that stays, with its seed.</param>
+    /// <param name="fleeting">The LUN that comes and goes.</param>
+    /// <param name="report">The file that is told, some times a second, how many reads of each went well and how many failed.</param>
+    public void Endure((byte Target, uint Seed) steady, (byte Target, uint Seed) fleeting, string report)
+    {
+        using GuestMemory guest = memory(MemoryBytes);
+        using FrontEndDevice device = Connect(guest);
+        FrontEndQueue queue = device.RequestQueue(0);
+        (VirtioScsiRequests Lun, uint Seed)[] luns =
+        [
+            (new VirtioScsiRequests(device, Depth, RequestBytes, steady.Target), steady.Seed), (new VirtioScsiRequests(device, Depth, RequestBytes, fleeting.Target), fleeting.Seed),
+        ];
+
+        // The lower half of the slots belongs to the first LUN, the upper half to the second.
+        const int Half = Depth / 2;
+        long[] good = [0, 0];
+        long failed = 0;
+        long told = 0;
+        for (int slot = 0; slot < Depth; slot++)
+        {
+            Submit(slot);
+        }
+
+        for (int underWay = Depth; underWay > 0;)
+        {
+            int slot = BlockRequests.Complete(queue, TimeoutMilliseconds);
+            (VirtioScsiRequests lun, uint seed) = luns[slot / Half];
+            if (lun.IsSuccess(slot))
+            {
+                good[slot / Half]++;
+                if (DiskPattern.FindFault(seed, (long)slot * RequestBytes, lun.Data(slot).Span[..RequestBytes]) is { } fault)
+                {
+                    throw new FrontEndException($"wrong data: {fault}");
+                }
+            }
+            else if (slot < Half)
+            {
+                throw new FrontEndException($"the disk that stays: {lun.DescribeResult(slot)}");
+            }
+            else
+            {
+                failed++;
+                Thread.Sleep(TimeSpan.FromMilliseconds(5));
+            }
+
+            if (Environment.TickCount64 - told > 200)
+            {
+                told = Environment.TickCount64;
+                File.WriteAllText(report + ".new", $"{good[0]} {good[1]} {failed}");
+                File.Move(report + ".new", report, overwrite: true);
+            }
+
+            if (File.Exists(report + ".end"))
+            {
+                underWay--;
+            }
+            else
+            {
+                Submit(slot);
+            }
+        }
+
+        device.Stop();
+
+        void Submit(int slot)
+        {
+            VirtioScsiRequests lun = luns[slot / Half].Lun;
+            lun.Data(slot).Span[..RequestBytes].Clear();
+            if (!lun.TryAdd(queue.Ring, slot, isWrite: false, (ulong)(slot * RequestBytes / lun.BlockSizeBytes), RequestBytes))
+            {
+                throw new FrontEndException("the ring has no room");
+            }
+        }
+    }
+
     private static void Pass(FrontEndQueue queue, VirtioScsiRequests requests, long bytes, uint seed, bool write)
     {
         long[] offsets = new long[Depth];

@@ -5,6 +5,9 @@ using Vhost.Testing.FrontEnd;
 
 const string Usage = """
     appliance-client fill|check SOCKET MEMORY TARGET:SEED...   fill LUNs with a pattern and compare, or only compare
+    appliance-client read SOCKET MEMORY TARGET...               submit reads of LUNs at once, say so, and wait for them
+    appliance-client endure SOCKET MEMORY STEADY:SEED FLEETING:SEED REPORT   read two LUNs, one of which comes and goes; see DiskRunner.Endure
+    appliance-client hold DIRECTORY RESERVE_MIB                 take all free memory but for a reserve, and tell whether it changes; see MemoryHolder
     MEMORY is ram, huge, or the path of a file to map, for example a BAR.
     """;
 
@@ -16,13 +19,21 @@ try
             var runner = new DiskRunner(socket, bytes => Memory(kind, bytes));
             foreach (string disk in disks)
             {
-                string[] parts = disk.Split(':');
-                byte target = byte.Parse(parts[0], CultureInfo.InvariantCulture);
-                uint seed = uint.Parse(parts[1], CultureInfo.InvariantCulture);
+                (byte target, uint seed) = Disk(disk);
                 long bytes = args[0] == "fill" ? runner.Fill(target, seed) : runner.Check(target, seed);
                 Console.WriteLine($"target {target}: {bytes} bytes OK");
             }
 
+            return 0;
+        case ["read", var socket, var kind, .. var targets]:
+            int reads = new DiskRunner(socket, bytes => Memory(kind, bytes)).Read([.. targets.Select(t => byte.Parse(t, CultureInfo.InvariantCulture))]);
+            Console.WriteLine($"completed {reads}");
+            return 0;
+        case ["endure", var socket, var kind, var steady, var fleeting, var report]:
+            new DiskRunner(socket, bytes => Memory(kind, bytes)).Endure(Disk(steady), Disk(fleeting), report);
+            return 0;
+        case ["hold", var directory, var reserve]:
+            new MemoryHolder(directory, int.Parse(reserve, CultureInfo.InvariantCulture)).Run();
             return 0;
         default:
             Console.Error.WriteLine(Usage);
@@ -33,6 +44,12 @@ catch (Exception e) when (e is FrontEndException or LinuxException or IOExceptio
 {
     Console.Error.WriteLine($"appliance-client: {e.Message}");
     return 1;
+}
+
+static (byte Target, uint Seed) Disk(string text)
+{
+    string[] parts = text.Split(':');
+    return (byte.Parse(parts[0], CultureInfo.InvariantCulture), uint.Parse(parts[1], CultureInfo.InvariantCulture));
 }
 
 static GuestMemory Memory(string kind, ulong bytes)

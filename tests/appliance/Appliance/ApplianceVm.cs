@@ -11,6 +11,9 @@ internal sealed record ApplianceOptions
     /// <summary>Whether it has an IOMMU.</summary>
     public bool HasIommu { get; init; }
 
+    /// <summary>Whether the NVMe controller is in a slot that it can be pulled out of; it then has one namespace.</summary>
+    public bool HasNvmeSlot { get; init; }
+
     /// <summary>Huge pages of 2 MiB that are set aside at start.</summary>
     public int HugePages { get; init; }
 }
@@ -23,6 +26,9 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
 {
     /// <summary>The NVMe controller.</summary>
     public const string Nvme = "0000:00:06.0";
+
+    /// <summary>The NVMe controller in its slot, the only one behind a bridge.</summary>
+    public const string NvmeInSlot = "0000:01:00.0";
 
     /// <summary>The virtio-scsi HBA.</summary>
     public const string Hba = "0000:00:05.0";
@@ -45,11 +51,15 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
 
     private string _lastLog = "";
 
-    private ApplianceVm(GuestVm guest, IReadOnlyList<ApplianceDisk> disks)
+    private ApplianceVm(GuestVm guest, IReadOnlyList<ApplianceDisk> disks, string nvmeAddress)
     {
         Guest = guest;
         Disks = disks;
+        NvmeAddress = nvmeAddress;
     }
+
+    /// <summary>The NVMe controller's address: <see cref="Nvme"/>, or that of its slot.</summary>
+    public string NvmeAddress { get; }
 
     /// <summary>The virtual machine.</summary>
     public GuestVm Guest { get; }
@@ -60,9 +70,10 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
     /// <summary>Boots it, with the modules loaded that its user would load.</summary>
     public static async Task<ApplianceVm> StartAsync(Scenario scenario, ApplianceOptions options)
     {
+        string[] names = options.HasNvmeSlot ? ["VirtioScsi0t0", "VirtioScsi0t1", "NVMe1n1"] : ["VirtioScsi0t0", "VirtioScsi0t1", "NVMe1n1", "NVMe1n2"];
         ApplianceDisk[] disks =
         [
-            .. new[] { "VirtioScsi0t0", "VirtioScsi0t1", "NVMe1n1", "NVMe1n2" }.Select((bdev, i) => new ApplianceDisk(bdev, scenario.FilePath($"{bdev}.img"), i)),
+            .. names.Select((bdev, i) => new ApplianceDisk(bdev, scenario.FilePath($"{bdev}.img"), i)),
         ];
         List<string> arguments = options.HasIommu ? ["-device", "intel-iommu,intremap=off,caching-mode=on"] : [];
         arguments.AddRange(["-drive", $"file={ApplianceImage.FilePath},format=raw,if=none,id=system,read-only=on", "-device", "virtio-blk-pci,drive=system"]);
@@ -76,9 +87,9 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
         [
             "-device", "virtio-scsi-pci,id=hba,addr=5,disable-legacy=on,iommu_platform=on",
             "-device", "scsi-hd,id=disk0,drive=drive0,bus=hba.0,scsi-id=0", "-device", "scsi-hd,id=disk1,drive=drive1,bus=hba.0,scsi-id=1",
-            "-device", "nvme,id=nvme,addr=6,serial=appliance",
-            "-device", "nvme-ns,drive=drive2,bus=nvme,logical_block_size=512,physical_block_size=512",
-            "-device", "nvme-ns,drive=drive3,bus=nvme,logical_block_size=4096,physical_block_size=4096",
+            .. options.HasNvmeSlot
+                ? ["-device", "pcie-root-port,id=port,chassis=1,addr=8", "-device", "nvme,id=nvme,serial=appliance,bus=port,drive=drive2"]
+                : NvmeArguments("addr=6"),
             "-object", "memory-backend-memfd,id=bar,size=16M,share=on", "-device", "ivshmem-plain,memdev=bar,addr=7",
         ]);
         GuestVm guest = await GuestVm.StartAsync(
@@ -99,37 +110,44 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
             modprobe -a vfio_pci vfio_iommu_type1 uio_pci_generic
             echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts
             """);
-        return scenario.Add(new ApplianceVm(guest, disks));
+        return scenario.Add(new ApplianceVm(guest, disks, options.HasNvmeSlot ? NvmeInSlot : Nvme));
     }
 
-    /// <summary>Gives both controllers to a driver for user space, as a user would.</summary>
+    /// <summary>Gives both controllers to the driver for user space that vhostd chooses, as a user would.</summary>
     public Task<string> BindAsync(string driver) => Guest.CheckAsync(
         $"""
         set -e
-        /app/vhostd/vhostd pci bind {Hba} {Nvme} --driver {driver}
-        for device in {Hba} {Nvme}; do
+        /app/vhostd/vhostd pci bind {Hba} {NvmeAddress}
+        for device in {Hba} {NvmeAddress}; do
           [ "$(basename "$(readlink /sys/bus/pci/devices/$device/driver)")" = {driver} ]
         done
         """,
         StartTimeout);
 
-    /// <summary>Starts vhostd with both controllers' disks behind one socket, and waits until it serves them all.</summary>
-    public async Task StartVhostdAsync()
+    /// <summary>Starts vhostd with its controllers' disks behind one socket, and waits until it serves them all.</summary>
+    /// <param name="withHba">Whether it drives the HBA beside the NVMe controller.</param>
+    public async Task StartVhostdAsync(bool withHba = true)
     {
+        ApplianceDisk[] disks = [.. Disks.Where(d => withHba || d.Bdev.StartsWith("NVMe", StringComparison.Ordinal))];
+        string hba = withHba
+            ? $$"""
+              "VirtioScsi0": { "type": "virtio-scsi", "address": "{{Hba}}", "timeoutSeconds": {{TimeoutSeconds}}, "attachTimeoutSeconds": 600 },
+              """
+            : "";
         await Guest.CheckAsync(
             $$"""
             cat > /run/vhostd.json <<'END'
             {
               "bdevs": {
-                "VirtioScsi0": { "type": "virtio-scsi", "address": "{{Hba}}", "timeoutSeconds": {{TimeoutSeconds}} },
-                "NVMe1": { "type": "nvme", "address": "{{Nvme}}", "timeoutSeconds": {{TimeoutSeconds}} }
+                {{hba}}
+                "NVMe1": { "type": "nvme", "address": "{{NvmeAddress}}", "timeoutSeconds": {{TimeoutSeconds}}, "attachTimeoutSeconds": 600 }
               },
               "transports": { "guest": { "type": "vhost-user", "socket": "{{Socket}}" } },
               "controllers": {
                 "vhost.0": {
                   "type": "scsi",
                   "transport": "guest",
-                  "targets": { {{string.Join(", ", Disks.Select(d => $"\"{d.Target}\": \"{d.Bdev}\""))}} }
+                  "targets": { {{string.Join(", ", disks.Select(d => $"\"{d.Target}\": \"{d.Bdev}\""))}} }
                 }
               }
             }
@@ -140,7 +158,7 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
         await Deadline.UntilAsync("vhostd in the appliance is ready", StartTimeout, async () =>
         {
             string log = await ReadLogAsync();
-            return log.Contains("vhostd is ready", StringComparison.Ordinal) && Disks.All(d => log.Contains($"bdev {d.Bdev}:", StringComparison.Ordinal))
+            return log.Contains("vhostd is ready", StringComparison.Ordinal) && disks.All(d => log.Contains($"bdev {d.Bdev}:", StringComparison.Ordinal))
                 || (await HasEndedAsync() ? throw new EndToEndException("vhostd in the appliance ended") : false);
         });
     }
@@ -197,13 +215,20 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
     public void AssertImagesHold(uint seed) => Assert.All(Disks, d => d.AssertHolds(seed + (uint)d.Target));
 
     /// <inheritdoc/>
-    public string Diagnose() => $"--- vhostd in the appliance, as last read\n{ChildProcess.Tail(_lastLog)}";
+    public string Diagnose() => $"--- vhostd in the appliance, as last read\n{ChildProcess.Tail(_lastLog)}\n--- reads carried out\n{string.Join(' ', _reads.Split(' ').TakeLast(200))}";
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     [GeneratedRegex(@"released; (\d+) transfers")]
     private static partial Regex Bounced();
+
+    private static string[] NvmeArguments(string place) =>
+    [
+        "-device", $"nvme,id=nvme,serial=appliance,{place}",
+        "-device", "nvme-ns,id=ns1,drive=drive2,bus=nvme,logical_block_size=512,physical_block_size=512",
+        "-device", "nvme-ns,id=ns2,drive=drive3,bus=nvme,logical_block_size=4096,physical_block_size=4096",
+    ];
 
     private async Task<bool> HasEndedAsync() => (await Guest.RunAsync("[ -e /run/vhostd.exit ]")).ExitCode == 0;
 
