@@ -88,7 +88,7 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
             "-device", "virtio-scsi-pci,id=hba,addr=5,disable-legacy=on,iommu_platform=on",
             "-device", "scsi-hd,id=disk0,drive=drive0,bus=hba.0,scsi-id=0", "-device", "scsi-hd,id=disk1,drive=drive1,bus=hba.0,scsi-id=1",
             .. options.HasNvmeSlot
-                ? ["-device", "pcie-root-port,id=port,chassis=1,addr=8", "-device", "nvme,id=nvme,serial=appliance,bus=port,drive=drive2"]
+                ? ["-device", "pcie-root-port,id=nvmeslot,chassis=1,addr=8", "-device", "nvme,id=nvme,serial=appliance,bus=nvmeslot,drive=drive2"]
                 : NvmeArguments("addr=6"),
             "-object", "memory-backend-memfd,id=bar,size=16M,share=on", "-device", "ivshmem-plain,memdev=bar,addr=7",
         ]);
