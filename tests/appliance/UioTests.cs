@@ -12,6 +12,7 @@ public sealed class UioTests
         await scenario.WatchAsync(async () =>
         {
             ApplianceVm appliance = await ApplianceVm.StartAsync(scenario, new ApplianceOptions { HugePages = 48 });
+            await appliance.AssertThatDisksInUseAreRefusedAsync();
             await appliance.BindAsync("uio_pci_generic");
             await appliance.StartVhostdAsync();
 
@@ -27,6 +28,7 @@ public sealed class UioTests
             appliance.AssertImagesHold(400);
             Assert.Equal(0, await appliance.StopVhostdAsync());
             Assert.All(await appliance.BouncedTransfersAsync(), count => Assert.True(count > 0));
+            await appliance.AssertThatDisksAreGivenBackAsync();
         });
     }
 }
