@@ -3,7 +3,7 @@ namespace Vhost.Abstractions;
 /// <summary>A source that opens and publishes exactly one bdev; enough for most backends.</summary>
 /// <param name="context">What the host gave the factory.</param>
 /// <param name="open">Opens the bdev at start. A result that is disposable is disposed with the source.</param>
-public sealed class SingleBdevSource(BdevSourceContext context, Func<CancellationToken, ValueTask<IBdev>> open) : IBdevSource
+public sealed class SingleBdevSource(BdevSourceContext context, Func<CancellationToken, ValueTask<IBdev>> open) : IBdevSource, IAdjustable
 {
     private IBdev? _bdev;
 
@@ -20,6 +20,18 @@ public sealed class SingleBdevSource(BdevSourceContext context, Func<Cancellatio
     {
         _bdev = await open(cancellationToken).ConfigureAwait(false);
         context.Publisher.Publish(_bdev);
+    }
+
+    /// <inheritdoc/>
+    public bool TryAdjust(object options)
+    {
+        if (_bdev is not IAdjustable adjustable || !adjustable.TryAdjust(options))
+        {
+            return false;
+        }
+
+        context.Publisher.NotifyChanged(_bdev.Name);
+        return true;
     }
 
     /// <inheritdoc/>

@@ -18,6 +18,7 @@ internal sealed class BdevAttachment
     private BdevInfo _info;
     private RangeFreeze? _freeze;
     private bool _isWithdrawn;
+    private bool _isWriteProtected;
 
     internal BdevAttachment(string name, IBdev bdev, IChannelBdev channels, ILogger logger)
     {
@@ -55,7 +56,17 @@ internal sealed class BdevAttachment
         lock (_lock)
         {
             _info = info;
-            _limits = BdevLimits.Create(info, QuarantineReason is not null);
+            _limits = BdevLimits.Create(Protect(info), QuarantineReason is not null);
+        }
+    }
+
+    /// <summary>Refuses writes whatever the bdev could do, or does not any more.</summary>
+    internal void SetWriteProtection(bool isProtected)
+    {
+        lock (_lock)
+        {
+            _isWriteProtected = isProtected;
+            _limits = BdevLimits.Create(Protect(_info), QuarantineReason is not null);
         }
     }
 
@@ -73,7 +84,7 @@ internal sealed class BdevAttachment
 
             QuarantineReason = reason;
             // What it said last that was possible: what it says now may be the reason.
-            _limits = BdevLimits.Create(_info, isQuarantined: true);
+            _limits = BdevLimits.Create(Protect(_info), isQuarantined: true);
         }
 
         Logger.LogError(
@@ -206,6 +217,8 @@ internal sealed class BdevAttachment
             freeze.PostGranted();
         }
     }
+
+    private BdevInfo Protect(BdevInfo info) => _isWriteProtected ? info with { IsReadOnly = true } : info;
 
     private void Activate(RangeFreeze freeze)
     {

@@ -7,11 +7,15 @@ namespace Vhost.Host.Bdevs;
 internal sealed partial class BdevPort
 {
     private volatile PortSettings _settings = PortSettings.Default;
+    private volatile bool _isWriteProtected;
     private BdevStatistics? _statisticsBase;
     private Dictionary<PortChannel, BdevStatistics> _channelBases = [];
 
     /// <summary>Read once a batch.</summary>
     internal PortSettings Settings => _settings;
+
+    /// <summary>How often a client wants the queue depth sampled; 0 for not. It is counted all the time.</summary>
+    internal ulong QueueDepthPeriodMicroseconds { get; set; }
 
     /// <summary>The limits.</summary>
     internal QosLimits Qos => _settings.Qos?.Limits ?? QosLimits.None;
@@ -23,6 +27,26 @@ internal sealed partial class BdevPort
         lock (_lock)
         {
             _settings = _settings with { Qos = limits.IsNone ? null : new QosLimiter(limits, Stopwatch.Frequency) };
+        }
+    }
+
+    /// <summary>Whether writes are refused, whatever the bdev itself could do.</summary>
+    internal bool IsWriteProtected => _isWriteProtected;
+
+    /// <summary>Refuses writes from now on, or does not any more. Users are told.</summary>
+    /// <param name="isProtected">Whether.</param>
+    internal void SetWriteProtection(bool isProtected)
+    {
+        if (_isWriteProtected == isProtected)
+        {
+            return;
+        }
+
+        _isWriteProtected = isProtected;
+        if (_attachment is { } attachment)
+        {
+            attachment.SetWriteProtection(isProtected);
+            Notify(BdevChange.Changed);
         }
     }
 
@@ -56,6 +80,16 @@ internal sealed partial class BdevPort
                 _statisticsBase = Channels.GetStatistics();
                 _channelBases = Channels.GetChannels().ToDictionary(channel => channel, Read);
             }
+        }
+    }
+
+    /// <summary>Counts failures anew, as <see cref="ResetStatistics"/> does everything.</summary>
+    internal void ResetFailures()
+    {
+        lock (_lock)
+        {
+            var now = Channels.GetStatistics();
+            _statisticsBase = (_statisticsBase ?? BdevStatistics.None) with { Failed = now.Failed, FailedByStatus = now.FailedByStatus };
         }
     }
 

@@ -89,6 +89,7 @@ internal sealed partial class BdevPort : IBdevPort
     /// <summary>A bdev takes the place. Nothing is there.</summary>
     internal void Attach(BdevAttachment attachment)
     {
+        attachment.SetWriteProtection(_isWriteProtected);
         _attachment = attachment;
         Notify(BdevChange.Appeared);
     }

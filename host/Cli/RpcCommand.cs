@@ -154,16 +154,61 @@ internal static class RpcCommand
         return fault.Length == 0;
     }
 
-    private static JsonValue? ToJson(RpcType type, string text)
+    private static JsonNode? ToJson(RpcType type, string text)
     {
         CultureInfo culture = CultureInfo.InvariantCulture;
         return type switch
         {
             RpcType.String => JsonValue.Create(text),
+            RpcType.StringList => new JsonArray([.. text.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(item => JsonValue.Create(item))]),
+            RpcType.UInt64List => ToNumbers(text),
+            RpcType.Object => ToObject(text),
+            RpcType.Any => ToAny(text),
             RpcType.Boolean => bool.TryParse(text, out bool flag) ? JsonValue.Create(flag) : null,
             RpcType.Int32 => int.TryParse(text, NumberStyles.AllowLeadingSign, culture, out int int32) ? JsonValue.Create(int32) : null,
             RpcType.UInt32 => uint.TryParse(text, NumberStyles.None, culture, out uint uint32) ? JsonValue.Create(uint32) : null,
             _ => ulong.TryParse(text, NumberStyles.None, culture, out ulong uint64) ? JsonValue.Create(uint64) : null,
         };
+    }
+
+    private static JsonArray? ToNumbers(string text)
+    {
+        var numbers = new JsonArray();
+        foreach (string item in text.Split(',', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (!ulong.TryParse(item, NumberStyles.None, CultureInfo.InvariantCulture, out ulong number))
+            {
+                return null;
+            }
+
+            numbers.Add(number);
+        }
+
+        return numbers;
+    }
+
+    private static JsonNode? ToAny(string text)
+    {
+        try
+        {
+            return JsonNode.Parse(text);
+        }
+        catch (System.Text.Json.JsonException)
+        {
+            return JsonValue.Create(text);
+        }
+    }
+
+    /// <summary>An object in JSON, or @ and the name of a file that holds one.</summary>
+    private static JsonObject? ToObject(string text)
+    {
+        try
+        {
+            return JsonNode.Parse(text.StartsWith('@') ? File.ReadAllText(text[1..]) : text) as JsonObject;
+        }
+        catch (Exception exception) when (exception is System.Text.Json.JsonException or IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 }

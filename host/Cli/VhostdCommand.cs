@@ -19,6 +19,7 @@ public static class VhostdCommand
           VHOSTD_reactors__mode=poll vhostd run disks.json            the same by the environment
           vhostd -S /var/tmp -m 0x3                                   start as SPDK's vhost: empty, filled by RPC
           vhostd -S 0000:00:07.0 -T vvu -m 0x3                        the same behind a vvu device
+          vhostd apply disks.json                                     make a running vhostd match the changed manifest
           vhostd validate disks.json                                  every mistake at once, nothing is started
           vhostd schema > vhostd.schema.json                          for editors
           vhostd plugins list                                         what is there, and what is wrong with it
@@ -64,6 +65,7 @@ public static class VhostdCommand
         var root = new RootCommand(Description)
         {
             RunCommand.Create(CreateServer),
+            ApplyCommand.Create(),
             ValidateCommand.Create(),
             SchemaCommand.Create(),
             PluginsCommand.Create(),

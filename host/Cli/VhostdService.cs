@@ -96,8 +96,10 @@ internal sealed partial class VhostdService(Func<ILoggerFactory, Action, IManife
 
     private void ConfigureLogging(ILoggingBuilder logging)
     {
-        logging.SetMinimumLevel(logLevel);
-        logging.AddFilter("Microsoft", LogLevel.Warning);
+        // RPC clients change the level while it runs, so the filter asks for it at each message.
+        Rpc.LogLevels.OfProcess.StartLevel = logLevel;
+        logging.SetMinimumLevel(LogLevel.Trace);
+        logging.AddFilter((category, level) => Rpc.LogLevels.OfProcess.IsEnabled(category, level));
         if (logFormat == LogFormat.Json)
         {
             logging.AddJsonConsole(options =>

@@ -7,4 +7,8 @@ namespace Vhost.Host.Loading;
 /// <param name="ContractMajor">Major version of the contract that it was compiled against.</param>
 /// <param name="ContractMinor">Minor version of the contract that it was compiled against.</param>
 /// <param name="Parts">What it exports.</param>
-public sealed record LoadedPlugin(string Id, string File, string Version, int ContractMajor, int ContractMinor, IReadOnlyList<PluginPart> Parts);
+public sealed record LoadedPlugin(string Id, string File, string Version, int ContractMajor, int ContractMinor, IReadOnlyList<PluginPart> Parts)
+{
+    /// <summary>The file at the time of loading.</summary>
+    public PluginStamp Stamp { get; init; } = PluginStamp.Of(File);
+}

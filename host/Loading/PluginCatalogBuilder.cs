@@ -19,13 +19,25 @@ public sealed class PluginCatalogBuilder
     public static PluginCatalog Load(IEnumerable<string> directories, PluginPolicy? policy = null) =>
         new PluginCatalogBuilder(policy ?? PluginPolicy.Default).Build(directories.Select(Path.GetFullPath));
 
-    private PluginCatalog Build(IEnumerable<string> roots)
+    /// <summary>Loads what is new in some directories beside what is loaded. Plugins cannot be unloaded or loaded twice, so a changed one stays as it is.</summary>
+    /// <param name="running">What is loaded; taken over as it is.</param>
+    /// <param name="directories">Directories of plugins, absolute or relative to the current directory.</param>
+    /// <param name="policy">Which may be loaded.</param>
+    internal static PluginCatalog LoadAdditional(PluginCatalog running, IEnumerable<string> directories, PluginPolicy policy) =>
+        new PluginCatalogBuilder(policy).Build(directories.Select(Path.GetFullPath), running);
+
+    private PluginCatalog Build(IEnumerable<string> roots, PluginCatalog? running = null)
     {
-        var loaded = new List<LoadedPlugin>();
+        List<LoadedPlugin> loaded = [.. running?.Plugins ?? []];
         PluginLocation[] locations = [.. PluginLocator.Find(roots, _problems)];
         _trust.CheckMissing([.. locations.Select(location => location.Id)]);
         foreach (PluginLocation location in locations)
         {
+            if (running?.Plugins.Any(plugin => plugin.Id == location.Id) == true)
+            {
+                continue;
+            }
+
             try
             {
                 if (LoadOne(location) is { } plugin)

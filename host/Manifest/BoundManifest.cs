@@ -30,6 +30,9 @@ public sealed record BoundManifest
     /// <summary>The controllers, in the manifest's order. Each transport belongs to exactly one.</summary>
     public required IReadOnlyList<BoundController> Controllers { get; init; }
 
+    /// <summary>What is set for bdevs, by name.</summary>
+    public IReadOnlyDictionary<string, BoundBdevSettings> BdevSettings { get; init; } = new Dictionary<string, BoundBdevSettings>();
+
     /// <summary>The RPC server.</summary>
     public BoundRpc Rpc { get; init; } = new(null, null);
 
@@ -38,6 +41,15 @@ public sealed record BoundManifest
 
     /// <summary>Metrics, health and the dashboard.</summary>
     public BoundObserve Observe { get; init; } = BoundObserve.None;
+
+    /// <summary>Where plugins were looked for, absolute.</summary>
+    public IReadOnlyList<string> PluginDirectories { get; init; } = [];
+
+    /// <summary>Overrides of the command line, which a later reading has to make again.</summary>
+    public IReadOnlyList<string> Assignments { get; init; } = [];
+
+    /// <summary>Whether <see cref="FileName"/> is a file, and not only what messages call it.</summary>
+    public bool IsOfFile { get; init; } = true;
 
     /// <summary>The manifest itself, with its overrides: what is bound here, as JSON. Not to be changed.</summary>
     internal JsonObject Root { get; init; } = [];
@@ -94,4 +106,22 @@ public sealed record BoundController(
     object Options,
     string TransportName,
     IReadOnlyList<BdevReference> BdevReferences,
-    IReadOnlyList<int> CpuIndexes);
+    IReadOnlyList<int> CpuIndexes)
+{
+    /// <summary>How interrupts are coalesced.</summary>
+    public BoundCoalescing Coalescing { get; init; } = BoundCoalescing.None;
+}
+
+/// <summary>A controller's <c>coalescing</c>.</summary>
+/// <param name="DelayBase">How long an interrupt waits at twice the threshold; zero for never.</param>
+/// <param name="IopsThreshold">Requests in a second up to which none waits.</param>
+public sealed record BoundCoalescing(TimeSpan DelayBase, int IopsThreshold)
+{
+    /// <summary>No interrupt waits.</summary>
+    public static BoundCoalescing None { get; } = new(TimeSpan.Zero, 60000);
+}
+
+/// <summary>An entry of the manifest's <c>bdevSettings</c>.</summary>
+/// <param name="IsReadOnly">Whether writes are refused.</param>
+/// <param name="Qos">The limits.</param>
+public sealed record BoundBdevSettings(bool IsReadOnly, Bdevs.QosLimits Qos);

@@ -8,7 +8,8 @@ namespace Vhost.Host.Manifest;
 /// <param name="errors">Collects what is wrong.</param>
 /// <param name="parts">Calls plugins.</param>
 /// <param name="reactors">The manifest's reactors.</param>
-internal sealed class ManifestGraph(ManifestErrors errors, PartBinder parts, BoundReactors reactors)
+/// <param name="checker">Checks the host's own options.</param>
+internal sealed class ManifestGraph(ManifestErrors errors, PartBinder parts, BoundReactors reactors, OptionsChecker checker)
 {
     private readonly BdevReferences _references = new(errors);
     private readonly Dictionary<string, string?> _transportUsers = new(StringComparer.Ordinal);
@@ -82,6 +83,7 @@ internal sealed class ManifestGraph(ManifestErrors errors, PartBinder parts, Bou
         {
             string? transport = Transport(entry);
             IReadOnlyList<int> cpus = Cpus(entry);
+            BoundCoalescing coalescing = Coalescing(entry);
             if (entry.Options is not { } options)
             {
                 continue;
@@ -98,7 +100,7 @@ internal sealed class ManifestGraph(ManifestErrors errors, PartBinder parts, Bou
                 _references.AddUse(new BdevUse(ManifestPath.Append(entry.Path, reference.OptionPath), reference.BdevName, null, entry.Part.TypeName, factory.AllowsSharedBdevs));
             }
 
-            controllers.Add(new BoundController(entry.Name, entry.Part.TypeName, factory, options, transport ?? "", references, cpus));
+            controllers.Add(new BoundController(entry.Name, entry.Part.TypeName, factory, options, transport ?? "", references, cpus) { Coalescing = coalescing });
         }
 
         foreach ((string name, string? _) in _transportUsers.Where(pair => pair.Value is null))
@@ -175,6 +177,30 @@ internal sealed class ManifestGraph(ManifestErrors errors, PartBinder parts, Bou
         }
 
         return cpus;
+    }
+
+    private BoundCoalescing Coalescing(PartEntry entry)
+    {
+        if (!entry.Section.TryGetPropertyValue(ManifestSections.CoalescingKey, out JsonNode? node))
+        {
+            return BoundCoalescing.None;
+        }
+
+        string path = ManifestPath.Append(entry.Path, ManifestSections.CoalescingKey);
+        if (node is not JsonObject section)
+        {
+            errors.Add(path, "an object is expected: { \"delayBaseUs\": 50, \"iopsThreshold\": 60000 }");
+            return BoundCoalescing.None;
+        }
+
+        if (!checker.Check(section, typeof(CoalescingOptions), path, []))
+        {
+            return BoundCoalescing.None;
+        }
+
+        var options = new CoalescingOptions();
+        OptionsBinder.Bind(section, options, []);
+        return new BoundCoalescing(TimeSpan.FromMicroseconds(options.DelayBaseUs), options.IopsThreshold);
     }
 
     private bool Flag(PartEntry entry, string key)

@@ -59,7 +59,9 @@ public sealed partial class ManifestReader
     internal static ManifestResult Reread(JsonObject root, BoundManifest running)
     {
         var request = new ManifestRequest(running.FileName) { LoadPlugins = (_, _) => running.Plugins };
-        return new ManifestReader(request, ManifestParser.Parse(System.Text.Encoding.UTF8.GetBytes(root.ToJsonString()))).Read();
+        ManifestResult result = new ManifestReader(request, ManifestParser.Parse(System.Text.Encoding.UTF8.GetBytes(root.ToJsonString()))).Read();
+        // Where it came from has not changed.
+        return result with { Manifest = result.Manifest is { } bound ? bound with { PluginDirectories = running.PluginDirectories, Assignments = running.Assignments, IsOfFile = running.IsOfFile } : null };
     }
 
     private ManifestResult Read()
@@ -84,11 +86,12 @@ public sealed partial class ManifestReader
             BindOwn(ManifestSections.ObserveKey, new ObserveOptions()),
             (key, fault) => _errors.Add($"{ManifestSections.ObserveKey}.{key}", fault));
         var parts = new PartBinder(_tree, _errors, _checker, catalog);
-        var graph = new ManifestGraph(_errors, parts, reactors);
+        var graph = new ManifestGraph(_errors, parts, reactors, _checker);
         IReadOnlyList<BoundBdevSource> bdevs = graph.BindBdevs(parts.Bind(ManifestSections.OfParts[0]));
         IReadOnlyList<BoundTransport> transports = graph.BindTransports(parts.Bind(ManifestSections.OfParts[1]));
         IReadOnlyList<BoundController> controllers = graph.BindControllers(parts.Bind(ManifestSections.OfParts[2]));
         bdevs = graph.CheckReferences(bdevs);
+        var settings = BindBdevSettings(bdevs);
 
         BoundManifest? bound = _errors.Count > 0 ? null : new BoundManifest
         {
@@ -101,6 +104,10 @@ public sealed partial class ManifestReader
             Rpc = rpc,
             FiltersSystemCalls = security.SystemCallFilter,
             Observe = observe,
+            BdevSettings = settings,
+            PluginDirectories = directories,
+            Assignments = _request.Assignments,
+            IsOfFile = _request.Content is null,
             Root = _tree.Root,
         };
         return new ManifestResult(bound, _errors.Errors, _errors.Warnings, catalog);
@@ -179,6 +186,37 @@ public sealed partial class ManifestReader
             WatchdogPolicy = options.Watchdog.Policy,
             ExitAfter = TimeSpan.FromSeconds(options.Watchdog.ExitAfterSeconds),
         };
+    }
+
+    private Dictionary<string, BoundBdevSettings> BindBdevSettings(IReadOnlyList<BoundBdevSource> sources)
+    {
+        var settings = new Dictionary<string, BoundBdevSettings>(StringComparer.Ordinal);
+        foreach ((string name, JsonNode? node) in (_tree.Root[ManifestSections.BdevSettingsKey] as JsonObject)?.ToArray() ?? [])
+        {
+            string path = ManifestPath.Append(ManifestSections.BdevSettingsKey, name);
+            if (node is not JsonObject section)
+            {
+                _errors.Add(path, "an object is expected: { \"qos\": ... }");
+                continue;
+            }
+
+            if (!sources.Any(source => source.Declaration.PublishedNames.Any(pattern => BdevNamePattern.Matches(pattern, name))))
+            {
+                _errors.Add(path, $"no source publishes a bdev \"{name}\"" + Suggestion.For(name, sources.SelectMany(source => source.Declaration.PublishedNames), "names"));
+                continue;
+            }
+
+            if (!_checker.Check(section, typeof(BdevSettingsOptions), path, []))
+            {
+                continue;
+            }
+
+            var options = new BdevSettingsOptions();
+            OptionsBinder.Bind(section, options, []);
+            settings.Add(name, new BoundBdevSettings(options.ReadOnly, new Bdevs.QosLimits(options.Qos.RwIosPerSec, options.Qos.RwMbytesPerSec, options.Qos.RMbytesPerSec, options.Qos.WMbytesPerSec)));
+        }
+
+        return settings;
     }
 
     private BoundRpc BindRpc(PluginCatalog catalog)

@@ -60,6 +60,12 @@ internal static class ManifestSchema
             };
         }
 
+        properties[ManifestSections.BdevSettingsKey] = new JsonObject
+        {
+            ["description"] = "What is set for bdevs, by name, whatever their type: limits and write protection.",
+            ["type"] = "object",
+            ["additionalProperties"] = Rooted(OptionsSchema.Of(typeof(BdevSettingsOptions), new BdevSettingsOptions()), $"#/properties/{ManifestSections.BdevSettingsKey}/additionalProperties"),
+        };
         return new JsonObject
         {
             ["$schema"] = "https://json-schema.org/draft/2020-12/schema",
@@ -101,6 +107,7 @@ internal static class ManifestSchema
         ManifestSections.TypeKey => new() { ["description"] = part.Factory.Description, ["enum"] = new JsonArray(part.TypeName) },
         ManifestSections.SharedKey => new() { ["description"] = "Allow several controllers to use this bdev.", ["type"] = "boolean", ["default"] = false },
         ManifestSections.TransportKey => new() { ["description"] = "The entry of transports that serves this controller, and no other.", ["type"] = "string", ["pattern"] = NamePattern },
+        ManifestSections.CoalescingKey => OptionsSchema.Of(typeof(CoalescingOptions), new CoalescingOptions()),
         _ => new() { ["description"] = "The CPUs, of reactors.cpumask, that this controller's queues are spread over. Default: all.", ["type"] = "string", ["pattern"] = CpumaskPattern },
     };
 

@@ -35,6 +35,12 @@ internal static class ManifestSections
     /// <summary>Stands for the controller's name in <see cref="DefaultTransportKey"/>.</summary>
     internal const string ControllerPlaceholder = "{controller}";
 
+    /// <summary>What is set for bdevs by name, beside their sources' options.</summary>
+    internal const string BdevSettingsKey = "bdevSettings";
+
+    /// <summary>How a controller's interrupts are coalesced.</summary>
+    internal const string CoalescingKey = "coalescing";
+
     /// <summary>Sections with options of the host's own: key and options class.</summary>
     internal static readonly IReadOnlyDictionary<string, Type> OfHost = new Dictionary<string, Type>
     {
@@ -50,7 +56,7 @@ internal static class ManifestSections
     [
         new("bdevs", PartKind.Bdev, [TypeKey, SharedKey]),
         new("transports", PartKind.Transport, [TypeKey]),
-        new("controllers", PartKind.DeviceType, [TypeKey, TransportKey, CpumaskKey]),
+        new("controllers", PartKind.DeviceType, [TypeKey, TransportKey, CpumaskKey, CoalescingKey]),
     ];
 
     /// <summary>The host's own keys in the entries of a kind.</summary>
@@ -58,7 +64,7 @@ internal static class ManifestSections
     internal static IReadOnlyCollection<string> ReservedKeys(PartKind kind) => OfParts.First(section => section.Kind == kind).ReservedKeys;
 
     /// <summary>All keys of a manifest.</summary>
-    internal static IEnumerable<string> Keys => [SchemaKey, .. OfHost.Keys, .. OfParts.Select(section => section.Key)];
+    internal static IEnumerable<string> Keys => [SchemaKey, .. OfHost.Keys, .. OfParts.Select(section => section.Key), BdevSettingsKey];
 }
 
 /// <summary>A section that holds named parts.</summary>

@@ -247,13 +247,19 @@ internal sealed partial class LiveGraph
         {
             SectionOf(root, ControllersKey)[name] = section.DeepClone();
             SectionOf(root, TransportsKey)[name] = MakeTransport(name);
-            if (section.ContainsKey(ManifestSections.CpumaskKey) && root["reactors"]?[ManifestSections.CpumaskKey] is null)
-            {
-                // A controller's CPUs are some of the reactors', which the manifest left to chance.
-                SectionOf(root, "reactors")[ManifestSections.CpumaskKey] = $"[{string.Join(',', host.GetStatus().Reactors.Select(reactor => reactor.CpuIndex))}]";
-            }
+            NameReactors(root);
         },
         RpcException.InvalidArgument);
+
+    /// <summary>A controller's CPUs are some of the reactors', which a manifest may leave to chance.</summary>
+    private void NameReactors(JsonObject root)
+    {
+        if (root["reactors"]?[ManifestSections.CpumaskKey] is null
+            && root[ControllersKey] is JsonObject controllers && controllers.Any(controller => controller.Value is JsonObject section && section.ContainsKey(ManifestSections.CpumaskKey)))
+        {
+            SectionOf(root, "reactors")[ManifestSections.CpumaskKey] = $"[{string.Join(',', host.GetStatus().Reactors.Select(reactor => reactor.CpuIndex))}]";
+        }
+    }
 
     /// <summary>Refuses a controller at a place that another one occupies: a device serves one controller.</summary>
     private void CheckEndpoint(string name, JsonObject section)

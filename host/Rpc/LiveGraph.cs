@@ -19,6 +19,9 @@ internal sealed partial class LiveGraph(VhostHost host, BoundManifest manifest)
     private readonly SemaphoreSlim _turn = new(1);
     private volatile BoundManifest _current = manifest;
 
+    /// <summary>The loaded plugins.</summary>
+    internal Loading.PluginCatalog Plugins => _current.Plugins;
+
     /// <summary>The manifest of the running state, as a copy.</summary>
     internal JsonObject Save() => _current.Root.DeepClone().AsObject();
 
@@ -46,6 +49,37 @@ internal sealed partial class LiveGraph(VhostHost host, BoundManifest manifest)
     internal bool IsClaimed(string bdevName) =>
         _current.Controllers.Any(controller => controller.BdevReferences.Any(reference => reference.BdevName == bdevName))
         || _current.Bdevs.Any(source => source.Declaration.BuildsOn.Any(reference => reference.BdevName == bdevName));
+
+    /// <summary>Changes what is set for a bdev, and saves it.</summary>
+    /// <param name="bdevName">The bdev.</param>
+    /// <param name="change">Changes its section of <c>bdevSettings</c>.</param>
+    internal async Task ChangeBdevSettingsAsync(string bdevName, Action<JsonObject> change)
+    {
+        await _turn.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (host.FindPort(bdevName) is null)
+            {
+                throw RpcException.InvalidParameters($"there is no bdev \"{bdevName}\"");
+            }
+
+            var changed = Change(
+                root =>
+                {
+                    var all = SectionOf(root, ManifestSections.BdevSettingsKey);
+                    var section = SectionOf(all, bdevName);
+                    change(section);
+                    Prune(root, all, bdevName, section);
+                },
+                RpcException.InvalidParameters);
+            Set(bdevName, changed);
+            _current = changed;
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
 
     /// <summary>A name that no source has: a prefix and the least number.</summary>
     /// <param name="prefix">What it begins with.</param>
@@ -131,9 +165,26 @@ internal sealed partial class LiveGraph(VhostHost host, BoundManifest manifest)
                 }
             }
 
-            var changed = Change(root => SectionOf(root, BdevsKey).Remove(name), RpcException.Busy);
+            string[] settled = [.. _current.BdevSettings.Keys.Where(IsPublished)];
+            var changed = Change(
+                root =>
+                {
+                    SectionOf(root, BdevsKey).Remove(name);
+                    foreach (var bdev in settled)
+                    {
+                        var all = SectionOf(root, ManifestSections.BdevSettingsKey);
+                        all.Remove(bdev);
+                        Prune(root, all, bdev, []);
+                    }
+                },
+                RpcException.Busy);
             await host.RemoveBdevSourceAsync(name).ConfigureAwait(false);
             _current = changed;
+            foreach (var bdev in settled)
+            {
+                // A bdev that comes later under the name begins without.
+                Set(bdev, changed);
+            }
         }
         finally
         {
@@ -151,6 +202,27 @@ internal sealed partial class LiveGraph(VhostHost host, BoundManifest manifest)
         section = [];
         root[key] = section;
         return section;
+    }
+
+    /// <summary>Takes empty sections out, so that what was set and set back leaves no trace.</summary>
+    private static void Prune(JsonObject root, JsonObject all, string bdevName, JsonObject section)
+    {
+        if (section.Count == 0)
+        {
+            all.Remove(bdevName);
+        }
+
+        if (all.Count == 0)
+        {
+            root.Remove(ManifestSections.BdevSettingsKey);
+        }
+    }
+
+    private void Set(string bdevName, BoundManifest manifest)
+    {
+        var settings = manifest.BdevSettings.GetValueOrDefault(bdevName);
+        host.SetQos(bdevName, settings?.Qos ?? Bdevs.QosLimits.None);
+        host.SetWriteProtection(bdevName, settings?.IsReadOnly == true);
     }
 
     /// <summary>Waits for a part to start; a failure is the caller's error.</summary>

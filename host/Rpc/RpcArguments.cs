@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace Vhost.Host.Rpc;
 
@@ -33,6 +34,10 @@ internal sealed class RpcArguments
                 {
                     faults.Add($"\"{parameter.Name}\" is not {Describe(parameter.Type)}");
                 }
+                else if (parameter.IsUnused && !IsNothing(value))
+                {
+                    faults.Add($"\"{parameter.Name}\" asks for what vhostd does not have; leave it out");
+                }
                 else if (!values.TryAdd(parameter.Name, value))
                 {
                     faults.Add($"\"{parameter.Name}\" is there twice");
@@ -65,6 +70,10 @@ internal sealed class RpcArguments
         RpcType.Int32 => "a whole number from -2147483648 to 2147483647",
         RpcType.UInt32 => "a whole number from 0 to 4294967295",
         RpcType.UInt64 => "a whole number from 0 to 18446744073709551615",
+        RpcType.StringList => "an array of strings",
+        RpcType.UInt64List => "an array of whole numbers from 0 to 18446744073709551615",
+        RpcType.Object => "an object",
+        RpcType.Any => "a value",
         _ => "true or false",
     };
 
@@ -78,9 +87,31 @@ internal sealed class RpcArguments
 
     internal uint? OptionalUInt32(string name) => _values.TryGetValue(name, out var value) ? (uint)value : null;
 
+    internal int? OptionalInt32(string name) => _values.TryGetValue(name, out var value) ? (int)value : null;
+
     internal ulong UInt64(string name) => (ulong)_values[name];
 
+    internal ulong? OptionalUInt64(string name) => _values.TryGetValue(name, out var value) ? (ulong)value : null;
+
+    internal IReadOnlyList<string>? OptionalStrings(string name) => _values.GetValueOrDefault(name) as IReadOnlyList<string>;
+
+    internal IReadOnlyList<ulong> UInt64s(string name) => (IReadOnlyList<ulong>)_values[name];
+
+    internal JsonObject Object(string name) => (JsonObject)_values[name];
+
+    internal JsonNode? OptionalNode(string name) => _values.GetValueOrDefault(name) switch
+    {
+        null => null,
+        JsonNode json => json,
+        IReadOnlyList<string> texts => new JsonArray([.. texts.Select(text => JsonValue.Create(text))]),
+        IReadOnlyList<ulong> numbers => new JsonArray([.. numbers.Select(number => JsonValue.Create(number))]),
+        var value => JsonSerializer.SerializeToNode(value),
+    };
+
     internal bool Boolean(string name, bool byDefault) => _values.TryGetValue(name, out var value) ? (bool)value : byDefault;
+
+    /// <summary>What a client sends that wants nothing.</summary>
+    private static bool IsNothing(object value) => value is false or 0 or -1 or 0U or 0UL or "" || value is IReadOnlyList<string> { Count: 0 };
 
     private static bool HasText(JsonProperty property)
     {
@@ -121,11 +152,69 @@ internal sealed class RpcArguments
             case RpcType.UInt64 when json.ValueKind == JsonValueKind.Number && json.TryGetUInt64(out var uint64):
                 value = uint64;
                 return true;
+            case RpcType.StringList when json.ValueKind == JsonValueKind.Array:
+                var texts = new List<string>();
+                foreach (var item in json.EnumerateArray())
+                {
+                    if (!TryConvert(item, RpcType.String, out var text))
+                    {
+                        return false;
+                    }
+
+                    texts.Add((string)text);
+                }
+
+                value = texts;
+                return true;
+            case RpcType.UInt64List when json.ValueKind == JsonValueKind.Array:
+                var numbers = new List<ulong>();
+                foreach (var item in json.EnumerateArray())
+                {
+                    if (!TryConvert(item, RpcType.UInt64, out var number))
+                    {
+                        return false;
+                    }
+
+                    numbers.Add((ulong)number);
+                }
+
+                value = numbers;
+                return true;
+            case RpcType.Any:
+                var node = JsonSerializer.SerializeToNode(json);
+                if (node is null || !IsText(new JsonObject { ["value"] = node }))
+                {
+                    return false;
+                }
+
+                value = node;
+                return true;
+            case RpcType.Object when json.ValueKind == JsonValueKind.Object:
+                if (JsonObject.Create(json) is not { } created || !IsText(created))
+                {
+                    return false;
+                }
+
+                value = created;
+                return true;
             case RpcType.Boolean when json.ValueKind is JsonValueKind.True or JsonValueKind.False:
                 value = json.GetBoolean();
                 return true;
             default:
                 return false;
+        }
+    }
+
+    /// <summary>Whether every string in it is one; half of a surrogate pair is none. Keys twice are none either.</summary>
+    private static bool IsText(JsonObject json)
+    {
+        try
+        {
+            return json.ToJsonString().Length > 0;
+        }
+        catch (Exception exception) when (exception is InvalidOperationException or ArgumentException)
+        {
+            return false;
         }
     }
 

@@ -19,6 +19,18 @@ internal enum RpcType
 
     /// <summary>true or false.</summary>
     Boolean,
+
+    /// <summary>An array of strings.</summary>
+    StringList,
+
+    /// <summary>An array of whole numbers from 0 to 2^64 - 1.</summary>
+    UInt64List,
+
+    /// <summary>An object.</summary>
+    Object,
+
+    /// <summary>Any value: a plugin's option, which the plugin's own class describes.</summary>
+    Any,
 }
 
 /// <summary>A parameter of a method.</summary>
@@ -26,7 +38,11 @@ internal enum RpcType
 /// <param name="Type">Its type.</param>
 /// <param name="IsRequired">Whether a call without it is refused.</param>
 /// <param name="Description">What it means.</param>
-internal sealed record RpcParameter(string Name, RpcType Type, bool IsRequired, string Description);
+internal sealed record RpcParameter(string Name, RpcType Type, bool IsRequired, string Description)
+{
+    /// <summary>Whether SPDK's clients send it and vhostd has nothing of the kind: only what asks for nothing is accepted.</summary>
+    public bool IsUnused { get; init; }
+}
 
 /// <summary>A group of methods, as the page and the help show it.</summary>
 internal enum RpcGroup
@@ -39,6 +55,9 @@ internal enum RpcGroup
 
     /// <summary>Bdevs.</summary>
     Bdevs,
+
+    /// <summary>What SPDK calls its framework: reactors, subsystems, the log.</summary>
+    Framework,
 }
 
 /// <summary>One method of the surface: its description serves the decoder, the documentation and the command line.</summary>

@@ -93,6 +93,10 @@ internal static class RpcPage
                             RpcType.Boolean => "boolean",
                             RpcType.Int32 => "int32",
                             RpcType.UInt32 => "uint32",
+                            RpcType.StringList => "strings",
+                            RpcType.UInt64List => "uint64s",
+                            RpcType.Object => "object",
+                            RpcType.Any => "any",
                             _ => "uint64",
                         }} | {(parameter.IsRequired ? "required" : "optional")} | {parameter.Description} |\n");
                     }

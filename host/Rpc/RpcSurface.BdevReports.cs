@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Text.Json.Nodes;
 using Vhost.Abstractions;
 using Vhost.Host.Wiring;
@@ -8,13 +7,24 @@ namespace Vhost.Host.Rpc;
 /// <content>Methods that report about bdevs.</content>
 internal sealed partial class RpcSurface
 {
-    private JsonArray GetBdevs(string? name)
+    private JsonArray GetBdevs(string? name, bool isOlder)
     {
         var status = Host.GetStatus();
-        return [.. Select(status, name).Select(bdev => ToJson(bdev, status))];
+        return [.. Select(status, name).Select(bdev => ToJson(bdev, status, isOlder))];
     }
 
-    private JsonObject ToJson(BdevStatus bdev, HostStatus status)
+    private async Task<JsonNode?> GetBdevsAsync(string? name, ulong timeoutMilliseconds)
+    {
+        if (name is not null && timeoutMilliseconds > 0 && Host.FindPort(name) is null)
+        {
+            // Within what a connection may take for a reply in any case.
+            await Host.WaitForBdevAsync(name, TimeSpan.FromMilliseconds(Math.Min(timeoutMilliseconds, 60_000))).ConfigureAwait(false);
+        }
+
+        return GetBdevs(name, isOlder: false);
+    }
+
+    private JsonObject ToJson(BdevStatus bdev, HostStatus status, bool isOlder)
     {
         var info = bdev.Info!;
         var json = new JsonObject
@@ -31,7 +41,17 @@ internal sealed partial class RpcSurface
         }
 
         var type = status.BdevSources.FirstOrDefault(source => source.Name == bdev.SourceName)?.TypeName;
-        json["assigned_rate_limits"] = new JsonObject { ["rw_ios_per_sec"] = 0, ["rw_mbytes_per_sec"] = 0 };
+        json["assigned_rate_limits"] = new JsonObject
+        {
+            ["rw_ios_per_sec"] = bdev.Qos.ReadWriteIosPerSec,
+            ["rw_mbytes_per_sec"] = bdev.Qos.ReadWriteMbytesPerSec,
+        };
+        if (!isOlder)
+        {
+            json["assigned_rate_limits"]!["r_mbytes_per_sec"] = bdev.Qos.ReadMbytesPerSec;
+            json["assigned_rate_limits"]!["w_mbytes_per_sec"] = bdev.Qos.WriteMbytesPerSec;
+        }
+
         json["claimed"] = Graph.IsClaimed(bdev.Name);
         json["supported_io_types"] = new JsonObject
         {
@@ -49,44 +69,6 @@ internal sealed partial class RpcSurface
             [type switch { "virtio-scsi" => "virtio", "file" => "aio", _ => type }] =
                 new JsonObject(bdev.Details.Select(detail => KeyValuePair.Create(detail.Key, (JsonNode?)JsonValue.Create(detail.Value)))),
         };
-        return json;
-    }
-
-    private JsonObject GetStatistics(string? name) => new()
-    {
-        ["tick_rate"] = Stopwatch.Frequency,
-        ["ticks"] = Stopwatch.GetTimestamp(),
-        ["bdevs"] = new JsonArray([.. Select(Host.GetStatus(), name).Select(bdev => ToStatistics(bdev, isOlder: false))]),
-    };
-
-    private JsonArray GetOlderStatistics(string? name) =>
-        [new JsonObject { ["tick_rate"] = Stopwatch.Frequency }, .. Select(Host.GetStatus(), name).Select(bdev => ToStatistics(bdev, isOlder: true))];
-
-    private static JsonObject ToStatistics(BdevStatus bdev, bool isOlder)
-    {
-        var operations = bdev.Statistics.Operations;
-        var (read, write, unmap) = (operations[(int)BlockOperation.Read], operations[(int)BlockOperation.Write], operations[(int)BlockOperation.Discard]);
-        var json = new JsonObject
-        {
-            ["name"] = bdev.Name,
-            ["bytes_read"] = read.Bytes,
-            ["num_read_ops"] = read.Count,
-            ["bytes_written"] = write.Bytes,
-            ["num_write_ops"] = write.Count,
-        };
-        if (!isOlder)
-        {
-            json["bytes_unmapped"] = unmap.Bytes;
-            json["num_unmap_ops"] = unmap.Count;
-        }
-
-        json["read_latency_ticks"] = read.LatencyTicks;
-        json["write_latency_ticks"] = write.LatencyTicks;
-        if (!isOlder)
-        {
-            json["unmap_latency_ticks"] = unmap.LatencyTicks;
-        }
-
         return json;
     }
 

@@ -22,6 +22,14 @@ internal sealed partial class RpcSurface
                 Required("block_size", RpcType.UInt32, "Block size in bytes: a power of two from 512 to 65536."),
                 Optional("name", RpcType.String, "The bdev's name. Default: Malloc and the least free number."),
                 Optional("uuid", RpcType.String, "UUID that guests see."),
+                Unused("optimal_io_boundary", RpcType.UInt32),
+                Unused("md_size", RpcType.UInt32),
+                Unused("md_interleave", RpcType.Boolean),
+                Unused("dif_type", RpcType.Int32),
+                Unused("dif_is_head_of_md", RpcType.Boolean),
+                Unused("dif_pi_format", RpcType.UInt32),
+                Unused("physical_block_size", RpcType.UInt32),
+                Unused("numa_id", RpcType.Int32),
             ],
             "name of the bdev",
             "Creates a bdev in memory.",
@@ -35,10 +43,45 @@ internal sealed partial class RpcSurface
                 BdevName,
                 Required("num_blocks", RpcType.UInt64, "Number of blocks. num_blocks * block_size is a whole number of MiB."),
                 Required("block_size", RpcType.UInt32, "Block size in bytes: a power of two from 512 to 65536."),
+                Unused("uuid", RpcType.String),
+                Unused("physical_block_size", RpcType.UInt32),
+                Unused("md_size", RpcType.UInt32),
+                Unused("dif_type", RpcType.Int32),
+                Unused("dif_is_head_of_md", RpcType.Boolean),
+                Unused("dif_pi_format", RpcType.UInt32),
+                Unused("preferred_write_granularity", RpcType.UInt32),
+                Unused("preferred_write_alignment", RpcType.UInt32),
+                Unused("optimal_write_size", RpcType.UInt32),
+                Unused("preferred_unmap_granularity", RpcType.UInt32),
+                Unused("preferred_unmap_alignment", RpcType.UInt32),
             ],
             "name of the bdev",
             "Creates a bdev that stores nothing.",
             arguments => CreateOneAsync(arguments.String("name"), new JsonObject { ["type"] = "null", ["sizeMiB"] = ToMebibytes(arguments), ["blockSize"] = arguments.UInt32("block_size") })),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_null_resize",
+            [],
+            [BdevName, Required("new_size", RpcType.UInt64, "The new size in MiB.")],
+            "true",
+            "Resizes a null bdev; live. Guests are told.",
+            arguments => ResizeAsync(arguments, "null")),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_malloc_resize",
+            [],
+            [BdevName, Required("new_size", RpcType.UInt64, "The new size in MiB. What is added is zero, what is cut off is lost.")],
+            "true",
+            "Resizes a bdev in memory; live. Guests are told. SPDK has no such method.",
+            arguments => ResizeAsync(arguments, "malloc")),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_aio_rescan",
+            [],
+            [BdevName],
+            "true",
+            "Looks at the size of a file at once; vhostd does so every second by itself. Guests are told.",
+            arguments => True(Graph.AdjustBdevsAsync(arguments.String("name"), "file", _ => { }))),
         Delete("bdev_null_delete", ["delete_null_bdev"], BdevName, "null", "Deletes a null bdev."),
         new(
             RpcGroup.Bdevs,
@@ -49,6 +92,9 @@ internal sealed partial class RpcSurface
                 Required("filename", RpcType.String, "A file or a block device of this machine."),
                 Optional("block_size", RpcType.UInt32, "Block size in bytes: a power of two from 512 to 65536. Default: 512."),
                 Optional("readonly", RpcType.Boolean, "Whether writes are refused. Default: false."),
+                Optional("fallocate", RpcType.Boolean, "Accepted: discard and write-zeroes are done by fallocate wherever the file allows."),
+                Unused("uuid", RpcType.String),
+                Unused("nowait", RpcType.Boolean),
             ],
             "name of the bdev",
             "Creates a bdev on a file (type `file`), past the host's page cache.",
@@ -62,6 +108,10 @@ internal sealed partial class RpcSurface
                 SourceName,
                 Required("trtype", RpcType.String, "PCIe, or VFIOUSER for the socket of a vfio-user device."),
                 Required("traddr", RpcType.String, "The PCI address (0000:00:06.0), or the socket's path."),
+                .. new[] { "adrfam", "trsvcid", "priority", "subnqn", "hostnqn", "hostaddr", "hostsvcid", "psk", "dhchap_key", "dhchap_ctrlr_key", "multipath" }.Select(name => Unused(name, RpcType.String)),
+                .. new[] { "prchk_reftag", "prchk_guard", "hdgst", "ddgst", "allow_unrecognized_csi", "disable_sq_flow_control" }.Select(name => Unused(name, RpcType.Boolean)),
+                .. new[] { "fabrics_connect_timeout_us", "num_io_queues", "reconnect_delay_sec", "fast_io_fail_timeout_sec", "max_bdevs" }.Select(name => Unused(name, RpcType.UInt64)),
+                Unused("ctrlr_loss_timeout_sec", RpcType.Int32),
             ],
             "array of the bdevs' names, NAMEnN each",
             "Attaches an NVMe controller: one bdev for each active namespace.",
@@ -76,6 +126,7 @@ internal sealed partial class RpcSurface
                 Required("trtype", RpcType.String, "pci, or vfio-user for the socket of a vfio-user device."),
                 Required("traddr", RpcType.String, "The PCI address (0000:00:05.0), or the socket's path."),
                 Required("dev_type", RpcType.String, "scsi."),
+                Unused("vq_count", RpcType.UInt32),
                 Optional("vq_size", RpcType.UInt32, "Entries of each request queue, 2 to 1024."),
             ],
             "array of the bdevs' names, NAMEtN each",
@@ -94,27 +145,21 @@ internal sealed partial class RpcSurface
         new(
             RpcGroup.Bdevs,
             "bdev_get_bdevs",
-            ["get_bdevs"],
-            [Optional("name", RpcType.String, "One bdev. Default: all.")],
+            [],
+            [Optional("name", RpcType.String, "One bdev. Default: all."), Optional("timeout", RpcType.UInt64, "How long to wait for the bdev of that name, in milliseconds. Default: 0.")],
             "array of objects: name, aliases, product_name, block_size, num_blocks, uuid, assigned_rate_limits, claimed, supported_io_types, driver_specific",
             "Lists bdevs.",
-            arguments => Done(GetBdevs(arguments.OptionalString("name")))),
+            arguments => GetBdevsAsync(arguments.OptionalString("name"), arguments.OptionalUInt64("timeout") ?? 0)),
         new(
             RpcGroup.Bdevs,
-            "bdev_get_iostat",
+            "get_bdevs",
             [],
             [Optional("name", RpcType.String, "One bdev. Default: all.")],
-            "object: tick_rate, ticks, bdevs",
-            "Tells what was done with bdevs.",
-            arguments => Done(GetStatistics(arguments.OptionalString("name")))),
-        new(
-            RpcGroup.Bdevs,
-            "get_bdevs_iostat",
-            [],
-            [Optional("name", RpcType.String, "One bdev. Default: all.")],
-            "array: an object with tick_rate, then one for each bdev",
-            "The older form of bdev_get_iostat.",
-            arguments => Done(GetOlderStatistics(arguments.OptionalString("name")))),
+            "array of objects, as of bdev_get_bdevs with two limits",
+            "The older form of bdev_get_bdevs.",
+            arguments => Done(GetBdevs(arguments.OptionalString("name"), isOlder: true))),
+        .. DriverMethods(),
+        .. MeterMethods().Where(method => method.Group == RpcGroup.Bdevs),
     ];
 
     private RpcMethod Delete(string name, IReadOnlyList<string> olderNames, RpcParameter parameter, string? type, string description) => new(
@@ -125,6 +170,104 @@ internal sealed partial class RpcSurface
         "true",
         description,
         arguments => True(Graph.RemoveBdevsAsync(arguments.String("name"), type, type is null ? RpcException.InvalidParameters : RpcException.NoSuchDevice)));
+
+    private IEnumerable<RpcMethod> DriverMethods() =>
+    [
+        new(
+            RpcGroup.Bdevs,
+            "bdev_nvme_get_controllers",
+            ["get_nvme_controllers"],
+            [Optional("name", RpcType.String, "One source. Default: all.")],
+            "array of objects: name, ctrlrs (state, trid), bdevs",
+            "Lists the NVMe controllers that are attached.",
+            arguments => Done(GetSources("nvme", arguments.OptionalString("name"), (section, bdevs) => ("ctrlrs", new JsonArray(new JsonObject
+            {
+                ["state"] = bdevs.Count > 0 ? "enabled" : "failed",
+                ["trid"] = new JsonObject { ["trtype"] = AddressOf(section).StartsWith('/') ? "VFIOUSER" : "PCIe", ["traddr"] = AddressOf(section) },
+            }))))),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_virtio_scsi_get_devices",
+            ["get_virtio_scsi_devs"],
+            [],
+            "array of objects: name, virtio, bdevs",
+            "Lists the virtio-scsi HBAs that are attached.",
+            _ => Done(GetSources("virtio-scsi", null, (section, bdevs) => ("virtio", new JsonObject
+            {
+                ["type"] = AddressOf(section).StartsWith('/') ? "vfio-user" : "pci-modern",
+                [AddressOf(section).StartsWith('/') ? "socket" : "pci_address"] = AddressOf(section),
+            })))),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_nvme_set_hotplug",
+            ["set_bdev_nvme_hotplug"],
+            [Unused("enable", RpcType.Boolean), Optional("period_us", RpcType.UInt64, "Accepted.")],
+            "true",
+            "vhostd attaches what it is told to attach, and nothing by itself: only false is accepted.",
+            _ => Done(true)),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_virtio_blk_set_hotplug",
+            [],
+            [Unused("enable", RpcType.Boolean), Optional("period_us", RpcType.UInt64, "Accepted.")],
+            "true",
+            "vhostd attaches what it is told to attach, and nothing by itself: only false is accepted.",
+            _ => Done(true)),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_nvme_set_options",
+            ["set_bdev_nvme_options"],
+            [
+                Optional("action_on_timeout", RpcType.String, "none is accepted: the driver resets a controller that does not answer by itself."),
+                .. new[] { "timeout_us", "timeout_admin_us", "keep_alive_timeout_ms", "retry_count", "transport_retry_count", "arbitration_burst", "low_priority_weight", "medium_priority_weight", "high_priority_weight", "nvme_adminq_poll_period_us", "nvme_ioq_poll_period_us", "io_queue_requests" }
+                    .Select(name => Unused(name, RpcType.UInt64)),
+                .. new[] { "generate_uuids", "nvme_error_stat", "io_path_stat", "disable_auto_failback" }.Select(name => Unused(name, RpcType.Boolean)),
+                Optional("delay_cmd_submit", RpcType.Boolean, "Accepted: commands of a batch are always submitted together."),
+                Optional("bdev_retry_count", RpcType.Int32, "Accepted."),
+            ],
+            "true",
+            "Accepts SPDK's options where they ask for nothing else than what the driver does.",
+            arguments => arguments.OptionalString("action_on_timeout") is null or "none" ? Done(true) : throw RpcException.InvalidParameters("action_on_timeout: only none is accepted")),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_wait_for_examine",
+            [],
+            [],
+            "true",
+            "Returns when all bdevs are there that sources have found. They are when a source has started.",
+            _ => Done(true)),
+    ];
+
+    private static string AddressOf(JsonObject section) => section["address"]?.GetValue<string>() ?? "";
+
+    private JsonArray GetSources(string type, string? name, Func<JsonObject, IReadOnlyList<string>, (string Key, JsonNode Value)> describe)
+    {
+        var status = Host.GetStatus();
+        var root = Graph.Save();
+        var sources = status.BdevSources.Where(source => source.TypeName == type && (name is null || source.Name == name)).ToArray();
+        if (name is not null && sources.Length == 0)
+        {
+            throw RpcException.NoSuchDevice($"there is no source \"{name}\" of type {type}");
+        }
+
+        return [.. sources.Select(source =>
+        {
+            string[] bdevs = [.. status.Bdevs.Where(bdev => bdev.SourceName == source.Name).Select(bdev => bdev.Name)];
+            var (key, value) = describe(root["bdevs"]![source.Name]!.AsObject(), bdevs);
+            return new JsonObject { ["name"] = source.Name, [key] = value, ["bdevs"] = ToJson(bdevs) };
+        })];
+    }
+
+    private Task<JsonNode?> ResizeAsync(RpcArguments arguments, string type)
+    {
+        var size = arguments.UInt64("new_size");
+        if (size is 0 or > int.MaxValue)
+        {
+            throw RpcException.InvalidParameters($"new_size is 1 to {int.MaxValue} MiB");
+        }
+
+        return True(Graph.AdjustBdevsAsync(arguments.String("name"), type, section => section["sizeMiB"] = (long)size));
+    }
 
     private static long ToMebibytes(RpcArguments arguments)
     {

@@ -11,6 +11,8 @@ internal sealed partial class RpcSurface
     // What SPDK reports for a controller whose coalescing was never set.
     private const int DefaultIopsThreshold = 60000;
 
+    private const string BlkTransport = "vhost_user_blk";
+
     private static readonly RpcParameter Controller = Required("ctrlr", RpcType.String, "The controller's name.");
     private static readonly RpcParameter Cpumask = Optional("cpumask", RpcType.String, "CPUs whose reactors serve its queues: a mask (\"0x3\") or a list (\"[0,2-3]\"). Default: all.");
 
@@ -74,6 +76,8 @@ internal sealed partial class RpcSurface
                 Required("dev_name", RpcType.String, "The bdev."),
                 Cpumask,
                 Optional("readonly", RpcType.Boolean, "Whether the guest may not write. Default: false."),
+                Optional("packed_ring", RpcType.Boolean, "Accepted: packed rings are always offered."),
+                Optional("transport", RpcType.String, "vhost_user_blk, for what the manifest's rpc.defaultTransport says."),
             ],
             "true",
             "Creates a block controller, behind the manifest's `rpc.defaultTransport`.",
@@ -89,11 +93,63 @@ internal sealed partial class RpcSurface
         new(
             RpcGroup.Controllers,
             "vhost_get_controllers",
-            ["get_vhost_controllers"],
+            [],
+            [Optional("name", RpcType.String, "One controller. Default: all.")],
+            "array of objects: ctrlr, cpumask, delay_base_us, iops_threshold, socket, sessions (vid, id, name, started, max_queues, inflight_task_cnt), backend_specific",
+            "Lists controllers.",
+            arguments => Done(GetControllers(arguments.OptionalString("name"), withSessions: true))),
+        new(
+            RpcGroup.Controllers,
+            "get_vhost_controllers",
+            [],
             [Optional("name", RpcType.String, "One controller. Default: all.")],
             "array of objects: ctrlr, cpumask, delay_base_us, iops_threshold, socket, backend_specific",
-            "Lists controllers.",
-            arguments => Done(GetControllers(arguments.OptionalString("name")))),
+            "The older form of vhost_get_controllers.",
+            arguments => Done(GetControllers(arguments.OptionalString("name"), withSessions: false))),
+        new(
+            RpcGroup.Controllers,
+            "vhost_controller_set_coalescing",
+            ["set_vhost_controller_coalescing"],
+            [
+                Controller,
+                Required("delay_base_us", RpcType.UInt32, "How long an interrupt may wait at twice the threshold, in microseconds, 0 to 100000; 0 for never."),
+                Required("iops_threshold", RpcType.UInt32, "Requests of a queue in a second up to which no interrupt waits."),
+            ],
+            "true",
+            "Lets interrupts of busy queues wait for more completions; live. The wait grows with the rate, to 10 ms at most.",
+            arguments => True(Graph.ChangeControllerAsync(
+                arguments.String("ctrlr"),
+                ManifestSections.CoalescingKey,
+                arguments.UInt32("delay_base_us") == 0 && arguments.UInt32("iops_threshold") == DefaultIopsThreshold
+                    ? null
+                    : new JsonObject { ["delayBaseUs"] = arguments.UInt32("delay_base_us"), ["iopsThreshold"] = arguments.UInt32("iops_threshold") }))),
+        new(
+            RpcGroup.Controllers,
+            "vhost_controller_move",
+            [],
+            [Controller, Required("cpumask", RpcType.String, "CPUs whose reactors serve its queues: a mask (\"0x3\") or a list (\"[0,2-3]\"); empty for all.")],
+            "true",
+            "Lets a controller's queues run on other reactors; live, no request is lost. SPDK has no such method.",
+            arguments => True(Graph.ChangeControllerAsync(arguments.String("ctrlr"), ManifestSections.CpumaskKey, arguments.String("cpumask") is { Length: > 0 } mask ? mask : null))),
+        new(
+            RpcGroup.Controllers,
+            "virtio_blk_create_transport",
+            [],
+            [Required("name", RpcType.String, "vhost_user_blk.")],
+            "error: it is there already",
+            "Creates a transport of block controllers; there is one, and it is there.",
+            arguments => arguments.String("name") == BlkTransport ? throw RpcException.FileExists("it is there already") : throw RpcException.InvalidArgument($"there is no transport \"{arguments.String("name")}\"")),
+        new(
+            RpcGroup.Controllers,
+            "virtio_blk_get_transports",
+            [],
+            [Optional("name", RpcType.String, "One transport. Default: all.")],
+            "array of objects: name",
+            "Lists the transports of block controllers.",
+            arguments => arguments.OptionalString("name") is null or BlkTransport
+                ? Done(new JsonArray(new JsonObject { ["name"] = BlkTransport }))
+                : throw RpcException.NoSuchDevice($"there is no transport \"{arguments.OptionalString("name")}\"")),
+        .. MeterMethods().Where(method => method.Group == RpcGroup.Controllers),
     ];
 
     private static int ToTarget(uint number) => number <= int.MaxValue ? (int)number : throw RpcException.InvalidArgument($"{number} is no target from 0 to 255");
@@ -121,6 +177,11 @@ internal sealed partial class RpcSurface
 
     private Task<JsonNode?> CreateBlkAsync(RpcArguments arguments)
     {
+        if (arguments.OptionalString("transport") is { } transport and not BlkTransport)
+        {
+            throw RpcException.InvalidArgument($"there is no transport \"{transport}\"; leave it out, or name {BlkTransport}");
+        }
+
         var bdev = arguments.String("dev_name");
         if (Host.GetStatus().Bdevs.All(known => known.Name != bdev || known.Info is null))
         {
@@ -137,11 +198,11 @@ internal sealed partial class RpcSurface
         return True(Graph.AddControllerAsync(arguments.String("ctrlr"), section, isDelayed: false));
     }
 
-    private JsonArray GetControllers(string? name)
+    private JsonArray GetControllers(string? name, bool withSessions)
     {
         var status = Host.GetStatus();
-        var all = status.Controllers.Select(controller => (controller.Name, controller.Endpoint, Cpus: controller.CpuIndexes))
-            .Concat(Graph.GetDelayed().Select(delayed => (delayed.Name, delayed.Endpoint, Cpus: (IReadOnlyList<int>)[])))
+        var all = status.Controllers.Select(controller => (controller.Name, controller.Endpoint, Cpus: controller.CpuIndexes, controller.Coalescing, controller.Session))
+            .Concat(Graph.GetDelayed().Select(delayed => (delayed.Name, delayed.Endpoint, Cpus: (IReadOnlyList<int>)[], Coalescing: BoundCoalescing.None, Session: (Abstractions.SessionStatus?)null)))
             .Where(controller => name is null || controller.Name == name)
             .ToArray();
         if (name is not null && all.Length == 0)
@@ -149,14 +210,33 @@ internal sealed partial class RpcSurface
             throw RpcException.NoSuchDevice($"there is no controller \"{name}\"");
         }
 
-        return [.. all.Select(controller => new JsonObject
+        return [.. all.Select(controller =>
         {
-            ["ctrlr"] = controller.Name,
-            ["cpumask"] = ToMask(controller.Cpus.Count > 0 ? controller.Cpus : status.Reactors.Select(reactor => reactor.CpuIndex)),
-            ["delay_base_us"] = 0,
-            ["iops_threshold"] = DefaultIopsThreshold,
-            ["socket"] = controller.Endpoint,
-            ["backend_specific"] = GetBackend(controller.Name),
+            var json = new JsonObject
+            {
+                ["ctrlr"] = controller.Name,
+                ["cpumask"] = ToMask(controller.Cpus.Count > 0 ? controller.Cpus : status.Reactors.Select(reactor => reactor.CpuIndex)),
+                ["delay_base_us"] = (long)controller.Coalescing.DelayBase.TotalMicroseconds,
+                ["iops_threshold"] = controller.Coalescing.IopsThreshold,
+                ["socket"] = controller.Endpoint,
+            };
+            if (withSessions)
+            {
+                json["sessions"] = new JsonArray(controller.Session is { } session
+                    ? [new JsonObject
+                    {
+                        ["vid"] = session.Id,
+                        ["id"] = session.Id,
+                        ["name"] = $"{controller.Name}s{session.Id}",
+                        ["started"] = session.Queues.Count > 0,
+                        ["max_queues"] = session.MaxQueueCount,
+                        ["inflight_task_cnt"] = session.Queues.Sum(queue => queue.UnderWayCount),
+                    }]
+                    : []);
+            }
+
+            json["backend_specific"] = GetBackend(controller.Name);
+            return json;
         })];
     }
 

@@ -1,6 +1,8 @@
 using System.Globalization;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Vhost.Host.Cli;
+using Vhost.Host.Manifest;
 using Vhost.Host.Observability;
 
 namespace Vhost.Host.Rpc;
@@ -49,6 +51,28 @@ internal sealed partial class RpcSurface
             _ => Done(Graph.Save())),
         new(
             RpcGroup.Process,
+            "load_config",
+            [],
+            [
+                Optional("manifest", RpcType.Object, "A manifest, as save_config gives it: the running state is made to match it."),
+                Optional("subsystems", RpcType.Any, "SPDK's form: an array of objects with subsystem and config, an array of calls; they are done in their order."),
+            ],
+            "object: operations, restart",
+            "Loads a configuration. One of the two is given.",
+            LoadConfigAsync),
+        new(
+            RpcGroup.Process,
+            "vhostd_apply",
+            [],
+            [
+                Required("manifest", RpcType.Object, "The wanted manifest, as a whole."),
+                Optional("check", RpcType.Boolean, "Only tell what would be done. Default: false."),
+            ],
+            "object: operations (what was done, in order), restart (what takes effect at the next start only), warnings",
+            "Makes the running state match a manifest by the fewest steps. It is checked as a whole before anything is done. SPDK has no such method.",
+            async arguments => ToJson(await Graph.ApplyAsync(new ManifestRequest("manifest") { Content = arguments.Object("manifest") }, arguments.Boolean("check", false)).ConfigureAwait(false))),
+        new(
+            RpcGroup.Process,
             "vhostd_get_status",
             [],
             [],
@@ -56,6 +80,55 @@ internal sealed partial class RpcSurface
             "Tells what runs, how it is, and what it has done. SPDK has no such method.",
             _ => Done(StatusReport.Make(Host.GetStatus()))),
     ];
+
+    private static JsonObject ToJson(ApplyResult result) => new()
+    {
+        ["operations"] = ToJson(result.Done),
+        ["restart"] = ToJson(result.Restart),
+        ["warnings"] = ToJson(result.Warnings),
+    };
+
+    private async Task<JsonNode?> LoadConfigAsync(RpcArguments arguments)
+    {
+        var subsystems = arguments.OptionalNode("subsystems");
+        var manifest = arguments.OptionalNode("manifest") as JsonObject;
+        if (subsystems is null == manifest is null)
+        {
+            throw RpcException.InvalidParameters("load_config: either manifest or subsystems is given");
+        }
+
+        if (manifest is not null)
+        {
+            return ToJson(await Graph.ApplyAsync(new ManifestRequest("manifest") { Content = manifest }, isCheckOnly: false).ConfigureAwait(false));
+        }
+
+        var calls = new List<(RpcMethod Method, RpcArguments Arguments)>();
+        foreach (var subsystem in subsystems as JsonArray ?? throw RpcException.InvalidParameters("load_config: subsystems is an array"))
+        {
+            foreach (var call in subsystem is JsonObject known && (known["config"] is null || known["config"] is JsonArray)
+                ? known["config"] as JsonArray ?? []
+                : throw RpcException.InvalidParameters("load_config: a subsystem is an object with config, an array of calls"))
+            {
+                if (call is not JsonObject json || json["method"] is not JsonValue value || !value.TryGetValue(out string? name))
+                {
+                    throw RpcException.InvalidParameters("load_config: a call is an object with method and params");
+                }
+
+                var method = Find(name) ?? throw new RpcException(RpcException.MethodNotFound, "Method not found", name);
+                calls.Add((method, RpcArguments.Decode(method, json["params"] is JsonObject parameters ? JsonSerializer.SerializeToElement(parameters) : default)));
+            }
+        }
+
+        // All are checked by now; what fails from here on fails in what it does.
+        var done = new List<string>();
+        foreach (var (method, parameters) in calls)
+        {
+            await method.Invoke(parameters).ConfigureAwait(false);
+            done.Add(method.Name);
+        }
+
+        return ToJson(new ApplyResult(done, [], []));
+    }
 
     private static JsonObject GetVersion()
     {

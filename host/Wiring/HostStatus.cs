@@ -1,5 +1,6 @@
 using Vhost.Abstractions;
 using Vhost.Host.Bdevs;
+using Vhost.Host.Manifest;
 using Vhost.Host.Reactors;
 
 namespace Vhost.Host.Wiring;
@@ -86,6 +87,12 @@ public sealed record ControllerStatus(
 {
     /// <summary>The CPUs whose reactors its queues may run on; empty for all.</summary>
     public IReadOnlyList<int> CpuIndexes { get; init; } = [];
+
+    /// <summary>How its interrupts are coalesced.</summary>
+    public BoundCoalescing Coalescing { get; init; } = BoundCoalescing.None;
+
+    /// <summary>The front-end's session, or null if there is none or the device does not tell.</summary>
+    public SessionStatus? Session { get; init; }
 
     /// <summary>What it did with its bdevs, all together.</summary>
     public BdevStatistics Statistics { get; init; } = BdevStatistics.None;

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Cli;
 using Vhost.Host.Dashboard;
@@ -14,7 +15,10 @@ namespace Vhost.Host.Wiring;
 /// <param name="requestStop">Ends the process in order; called by an RPC client's wish.</param>
 public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory loggers, Action requestStop) : IManifestServer
 {
+    private readonly ILogger _logger = loggers.CreateLogger("vhostd.rpc");
     private RpcServer? _rpc;
+    private LiveGraph? _graph;
+    private PosixSignalRegistration? _hangUp;
     private Observer? _observer;
     private DashboardServer? _dashboard;
 
@@ -41,7 +45,13 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
         }
 
         await Host.StartAsync(manifest, cancellationToken).ConfigureAwait(false);
-        var surface = new RpcSurface(new RpcContext(Host, new LiveGraph(Host, manifest), _ => requestStop()));
+        _graph = new LiveGraph(Host, manifest);
+        _hangUp = PosixSignalRegistration.Create(PosixSignal.SIGHUP, context =>
+        {
+            context.Cancel = true;
+            _ = Task.Run(ReloadAsync);
+        });
+        var surface = new RpcSurface(new RpcContext(Host, _graph, _ => requestStop()));
         try
         {
             _observer = await Observer.StartAsync(Host, manifest.Observe, loggers).ConfigureAwait(false);
@@ -65,6 +75,7 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
     /// <inheritdoc/>
     public async Task StopAsync(CancellationToken cancellationToken)
     {
+        _hangUp?.Dispose();
         _observer?.NotifyStopping();
         if (_rpc is { } rpc)
         {
@@ -85,6 +96,34 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
 
         await Host.DisposeAsync().ConfigureAwait(false);
         await StopObservingAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Reads the manifest again and makes the running state match it; what is done, and what fails, is logged.</summary>
+    private async Task ReloadAsync()
+    {
+        try
+        {
+            var result = await _graph!.ReloadAsync().ConfigureAwait(false);
+            foreach (var step in result.Done)
+            {
+                _logger.LogInformation("manifest read again: {Step}", step);
+            }
+
+            foreach (var restart in result.Restart)
+            {
+                _logger.LogWarning("manifest read again: needs a restart: {Section}", restart);
+            }
+
+            _logger.LogInformation("the running state matches the manifest, after {Count} steps", result.Done.Count);
+        }
+        catch (RpcException exception)
+        {
+            _logger.LogError("the manifest was read again and not applied: {Reason}", exception.Detail ?? exception.Message);
+        }
+        catch (Exception exception)
+        {
+            _logger.LogError(exception, "the manifest was read again and not applied");
+        }
     }
 
     private async Task StopObservingAsync()

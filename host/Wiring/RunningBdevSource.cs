@@ -22,7 +22,45 @@ internal sealed class RunningBdevSource
         _logger = logger;
     }
 
-    internal BoundBdevSource Bound { get; }
+    /// <summary>What it is now: its options may have changed since it was made.</summary>
+    internal BoundBdevSource Bound { get; private set; }
+
+    /// <summary>Lets the source take over changed options while it runs. Bounded.</summary>
+    /// <param name="changed">The source as it is to be, of the same type.</param>
+    /// <returns>False if it has to be removed and added again for it.</returns>
+    /// <exception cref="InvalidOperationException">It should work and did not; the message says why.</exception>
+    internal async Task<bool> TryAdjustAsync(BoundBdevSource changed)
+    {
+        if (_source is not IAdjustable adjustable || changed.TypeName != Bound.TypeName)
+        {
+            return false;
+        }
+
+        var isDone = false;
+        try
+        {
+            await BoundedCall.RunAsync(
+                $"{Describe()}: adjust",
+                _times.Drain,
+                _times.Grace,
+                _ =>
+                {
+                    isDone = adjustable.TryAdjust(changed.Options);
+                    return ValueTask.CompletedTask;
+                }).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is not InvalidOperationException)
+        {
+            throw new InvalidOperationException($"{Describe()} cannot be changed while it runs: {exception.Message}", exception);
+        }
+
+        if (isDone)
+        {
+            Bound = changed;
+        }
+
+        return isDone;
+    }
 
     /// <summary>Names the source for people.</summary>
     internal string Describe() => Describe(Bound);

@@ -82,6 +82,11 @@ internal sealed class RunningController
                     await running._transport.StartAsync(running._device!, token).ConfigureAwait(false);
                 },
                 cancellationToken).ConfigureAwait(false);
+            if (bound.Coalescing != BoundCoalescing.None)
+            {
+                running.SetCoalescing(bound);
+            }
+
             return running;
         }
         catch (Exception exception)
@@ -154,6 +159,25 @@ internal sealed class RunningController
         }
     }
 
+    /// <summary>Sets how interrupts are coalesced.</summary>
+    /// <param name="changed">The controller as it is to be.</param>
+    internal void SetCoalescing(BoundController changed)
+    {
+        GetLiveDevice().SetCoalescing(changed.Coalescing.DelayBase, changed.Coalescing.IopsThreshold);
+        Bound = changed;
+    }
+
+    /// <summary>Lets the queues run on other reactors. Bounded.</summary>
+    /// <param name="changed">The controller as it is to be.</param>
+    /// <param name="reactors">Its reactors.</param>
+    /// <exception cref="TimeoutException">Requests under way do not end: some queues stay where they are.</exception>
+    internal async Task MoveAsync(BoundController changed, IReadOnlyList<IReactor> reactors)
+    {
+        var device = GetLiveDevice();
+        await BoundedCall.RunAsync($"{DeviceText}: move", _times.Drain, _times.Drain + _times.Grace, token => device.MoveAsync(reactors, token)).ConfigureAwait(false);
+        Bound = changed;
+    }
+
     internal ControllerStatus GetStatus()
     {
         string state;
@@ -171,8 +195,26 @@ internal sealed class RunningController
             CpuIndexes = Bound.CpuIndexes,
             Statistics = Channels.GetStatistics(),
             Latencies = Channels.GetHistogram(),
+            Coalescing = Bound.Coalescing,
+            Session = GetSession(),
         };
     }
+
+    private SessionStatus? GetSession()
+    {
+        try
+        {
+            return (_device as ILiveDevice)?.GetSession();
+        }
+        catch (Exception exception)
+        {
+            _logger.LogError(exception, "{Device}: its session cannot be looked at", DeviceText);
+            return null;
+        }
+    }
+
+    private ILiveDevice GetLiveDevice() =>
+        _device as ILiveDevice ?? throw new InvalidOperationException($"{DeviceText} cannot be changed while it runs: delete it and create it anew");
 
     private ITargetDevice GetTargetDevice() =>
         _device as ITargetDevice ?? throw new InvalidOperationException($"{DeviceText} has no targets that can be added or removed");

@@ -59,8 +59,37 @@ public sealed partial class VhostHost
         GetParts().Bdevs.GetPort(bdevName).SetQos(limits);
     }
 
+    /// <summary>Refuses writes to a bdev, or does not any more. Its users are told.</summary>
+    /// <param name="bdevName">The bdev, whether it is there or not.</param>
+    /// <param name="isProtected">Whether.</param>
+    public void SetWriteProtection(string bdevName, bool isProtected) => GetParts().Bdevs.GetPort(bdevName).SetWriteProtection(isProtected);
+
+    /// <summary>The reactors.</summary>
+    internal IReadOnlyList<Reactors.Reactor> Reactors => _reactors;
+
     /// <summary>The port of a bdev that is there, or null.</summary>
     internal BdevPort? FindPort(string bdevName) => _parts?.Bdevs.GetPorts().FirstOrDefault(port => port.Name == bdevName && port.Info is not null);
+
+    /// <summary>Waits for a bdev to be there.</summary>
+    /// <param name="bdevName">The bdev.</param>
+    /// <param name="limit">How long.</param>
+    internal async Task WaitForBdevAsync(string bdevName, TimeSpan limit)
+    {
+        var port = GetParts().Bdevs.GetPort(bdevName);
+        var appeared = new Appearance();
+        using var subscription = port.Subscribe(appeared);
+        if (port.Info is null)
+        {
+            await Task.WhenAny(appeared.Seen.Task, Task.Delay(limit)).ConfigureAwait(false);
+        }
+    }
+
+    private sealed class Appearance : IBdevObserver
+    {
+        internal TaskCompletionSource Seen { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public void OnBdevChanged(IBdevPort port, BdevChange change) => Seen.TrySetResult();
+    }
 
     private static BdevStatus GetStatus(BdevPort port, BdevRegistry bdevs) => new(port.Name, port.State, bdevs.FindSourceOf(port.Name), port.Info, port.GetStatistics())
     {

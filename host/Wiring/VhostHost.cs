@@ -67,6 +67,12 @@ public sealed partial class VhostHost : IAsyncDisposable
         try
         {
             await StartReactorsAsync(manifest.Reactors).ConfigureAwait(false);
+            foreach (var (name, settings) in manifest.BdevSettings)
+            {
+                SetQos(name, settings.Qos);
+                SetWriteProtection(name, settings.IsReadOnly);
+            }
+
             foreach (var level in SourceOrder.GetLevels(manifest.Bdevs))
             {
                 await AllOrFirstFailureAsync(level.Select(source => AddBdevSourceAsync(source, cancellationToken))).ConfigureAwait(false);

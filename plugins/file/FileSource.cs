@@ -7,13 +7,15 @@ namespace Vhost.Plugins.File;
 /// <summary>Opens the file, publishes its bdev, and looks once a second whether the file has another size.</summary>
 /// <param name="context">What the host gives the source.</param>
 /// <param name="options">Valid options.</param>
-internal sealed partial class FileSource(BdevSourceContext context, FileBdevOptions options) : IBdevSource
+internal sealed partial class FileSource(BdevSourceContext context, FileBdevOptions options) : IBdevSource, IAdjustable
 {
     private static readonly TimeSpan WatchPeriod = TimeSpan.FromSeconds(1);
     private static int _fallbackNoted;
 
     private readonly CancellationTokenSource _stop = new();
+    private readonly Lock _lookLock = new();
     private Task _watch = Task.CompletedTask;
+    private FileBdev? _bdev;
     private BackingFile? _file;
     private bool _isReplaced;
     private bool _isTooSmall;
@@ -25,6 +27,7 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
         _file = new BackingFileOpener(context.Name, options, context.Logger).Open();
         var bdev = new FileBdev(context.Name, options, _file, useIoUring, context.Logger);
         context.Publisher.Publish(bdev);
+        _bdev = bdev;
         _watch = WatchAsync(bdev, _file, _stop.Token);
         return ValueTask.CompletedTask;
     }
@@ -36,6 +39,22 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
         await _watch.ConfigureAwait(false);
         Interlocked.Exchange(ref _file, null)?.Release();
     }
+
+    /// <summary>Looks at the size at once where the options are the same; others need the file to be opened again.</summary>
+    /// <param name="options">The options.</param>
+    public bool TryAdjust(object options)
+    {
+        if (!IsSame((FileBdevOptions)options) || _bdev is not { } bdev || _file is not { } file)
+        {
+            return false;
+        }
+
+        Look(bdev, file);
+        return true;
+    }
+
+    private bool IsSame(FileBdevOptions other) =>
+        typeof(FileBdevOptions).GetProperties().All(property => Equals(property.GetValue(options), property.GetValue(other)));
 
     private bool ChooseIoUring()
     {
@@ -89,6 +108,14 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
     }
 
     private void Look(FileBdev bdev, BackingFile file)
+    {
+        lock (_lookLock)
+        {
+            LookInTurn(bdev, file);
+        }
+    }
+
+    private void LookInTurn(FileBdev bdev, BackingFile file)
     {
         var size = file.GetSizeBytes();
         var before = bdev.Info.BlockCount;

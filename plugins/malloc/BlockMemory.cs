@@ -10,12 +10,22 @@ internal sealed unsafe partial class BlockMemory : IDisposable
 {
     private const nuint HugePageBytes = 2 << 20;
 
-    private readonly MemoryMapping _mapping;
+    // Addresses that are kept free behind the blocks, so that a bdev can grow in place while requests run. They cost no memory.
+    private const nuint GrowthFactor = 8;
+    private const nuint MinReservedBytes = 1 << 30;
 
-    private BlockMemory(MemoryMapping mapping)
+    private readonly MemoryMapping _mapping;
+    private readonly nuint _start;
+    private readonly bool _canGrow;
+    private nuint _length;
+
+    private BlockMemory(MemoryMapping mapping, nuint start, nuint length, bool canGrow)
     {
         _mapping = mapping;
-        Address = mapping.Address;
+        _start = start;
+        _length = length;
+        _canGrow = canGrow;
+        Address = mapping.Address + start;
     }
 
     /// <summary>First byte. Valid until <see cref="Dispose"/>.</summary>
@@ -34,16 +44,20 @@ internal sealed unsafe partial class BlockMemory : IDisposable
         {
             var mapping = length <= CountFreeHugePages() * HugePageBytes / 2 ? MemoryMapping.TryMapHugeTlb(length, HugePageBytes) : null;
             var kind = "hugetlb pages";
+            var canGrow = mapping is null;
+            nuint start = 0;
             if (mapping is null)
             {
-                mapping = MemoryMapping.MapAnonymousAligned(length, HugePageBytes);
+                mapping = MemoryMapping.Reserve(nuint.Max(length * GrowthFactor, MinReservedBytes) + HugePageBytes);
+                start = (nuint)(-(nint)mapping.Address) & (HugePageBytes - 1);
+                mapping.Protect(start, length, MemoryProtection.ReadWrite);
                 kind = mapping.TryAdvise(MemoryAdvice.HugePage) ? "transparent huge pages" : "small pages: this kernel has no transparent huge pages";
             }
 
             // A core file is for the program's faults, not for the guests' data.
             _ = mapping.TryAdvise(MemoryAdvice.DontDump);
             LogAllocated(context.Logger, context.Name, sizeMiB, kind);
-            return new BlockMemory(mapping);
+            return new BlockMemory(mapping, start, length, canGrow);
         }
         catch (LinuxException e)
         {
@@ -70,8 +84,54 @@ internal sealed unsafe partial class BlockMemory : IDisposable
         }
 
         Clear(offset, firstPage);
-        _mapping.Advise(firstPage, endPage - firstPage, MemoryAdvice.DontNeed);
+        _mapping.Advise(_start + firstPage, endPage - firstPage, MemoryAdvice.DontNeed);
         Clear(endPage, end);
+    }
+
+    /// <summary>Takes another length, in place. Requests may run meanwhile; those beyond a smaller length may still end there.</summary>
+    /// <param name="name">Names the bdev in messages.</param>
+    /// <param name="length">Bytes, a whole number of MiB.</param>
+    /// <exception cref="IOException">It cannot grow so far, or there is not so much memory. Nothing was changed.</exception>
+    public void Resize(string name, nuint length)
+    {
+        var before = _length;
+        if (length == before)
+        {
+            return;
+        }
+
+        if (length > before)
+        {
+            var most = _canGrow ? _mapping.Length - HugePageBytes : before;
+            if (length > most)
+            {
+                throw new IOException($"bdev {name}: it can grow to {most >> 20} MiB while it runs{(_canGrow ? "" : ", because it lies on hugetlb pages")}; delete it and create it anew for more");
+            }
+
+            try
+            {
+                _mapping.Protect(_start + before, length - before, MemoryProtection.ReadWrite);
+                // It may have been there before, and have been cut off with what was in it.
+                Zero(before, length - before);
+            }
+            catch (LinuxException e)
+            {
+                throw new IOException($"bdev {name}: no memory for {length >> 20} MiB: {e.Message}", e);
+            }
+        }
+        else if (_canGrow)
+        {
+            try
+            {
+                Zero(length, before - length);
+            }
+            catch (LinuxException e)
+            {
+                throw new IOException($"bdev {name}: memory cannot be given back: {e.Message}", e);
+            }
+        }
+
+        _length = length;
     }
 
     /// <inheritdoc/>

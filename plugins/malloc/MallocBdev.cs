@@ -6,13 +6,10 @@ namespace Vhost.Plugins.Malloc;
 /// <param name="name">The bdev's name.</param>
 /// <param name="options">Valid options.</param>
 /// <param name="memory">The blocks; owned.</param>
-internal sealed class MallocBdev(string name, MallocOptions options, BlockMemory memory) : IChannelBdev, IDisposable
+internal sealed class MallocBdev(string name, MallocOptions options, BlockMemory memory) : IChannelBdev, IAdjustable, IDisposable
 {
-    /// <inheritdoc/>
-    public string Name { get; } = name;
-
-    /// <inheritdoc/>
-    public BdevInfo Info { get; } = new()
+    private readonly string? _uuid = options.Uuid;
+    private BdevInfo _info = new()
     {
         BlockSizeBytes = (uint)options.BlockSize,
         BlockCount = ((ulong)options.SizeMiB << 20) / (uint)options.BlockSize,
@@ -24,6 +21,28 @@ internal sealed class MallocBdev(string name, MallocOptions options, BlockMemory
         ZeroingErases = true,
         Uuid = options.Uuid is null ? null : Guid.Parse(options.Uuid),
     };
+
+    /// <inheritdoc/>
+    public string Name { get; } = name;
+
+    /// <inheritdoc/>
+    public BdevInfo Info => Volatile.Read(ref _info);
+
+    /// <summary>Takes another size: what is added is zero, what is cut off is lost.</summary>
+    /// <param name="options">The changed options.</param>
+    public bool TryAdjust(object options)
+    {
+        var changed = (MallocOptions)options;
+        if ((uint)changed.BlockSize != _info.BlockSizeBytes || changed.Uuid != _uuid)
+        {
+            return false;
+        }
+
+        var length = (nuint)changed.SizeMiB << 20;
+        memory.Resize(Name, length);
+        Volatile.Write(ref _info, _info with { BlockCount = length / _info.BlockSizeBytes });
+        return true;
+    }
 
     /// <inheritdoc/>
     public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) =>

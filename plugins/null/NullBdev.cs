@@ -8,16 +8,12 @@ namespace Vhost.Plugins.Null;
 /// </summary>
 /// <param name="name">The bdev's name.</param>
 /// <param name="options">Valid options.</param>
-internal sealed class NullBdev(string name, NullOptions options) : IChannelBdev
+internal sealed class NullBdev(string name, NullOptions options) : IChannelBdev, IAdjustable
 {
-    /// <inheritdoc/>
-    public string Name { get; } = name;
-
-    /// <inheritdoc/>
-    public BdevInfo Info { get; } = new()
+    private BdevInfo _info = new()
     {
         BlockSizeBytes = (uint)options.BlockSize,
-        BlockCount = ((ulong)options.SizeMiB << 20) / (uint)options.BlockSize,
+        BlockCount = CountBlocks(options),
         ProductName = "Null disk",
         Operations = BlockOperations.Read | BlockOperations.Write | BlockOperations.Flush | BlockOperations.Discard
             | BlockOperations.WriteZeroes | BlockOperations.Compare | BlockOperations.CompareAndWrite,
@@ -25,5 +21,26 @@ internal sealed class NullBdev(string name, NullOptions options) : IChannelBdev
     };
 
     /// <inheritdoc/>
+    public string Name { get; } = name;
+
+    /// <inheritdoc/>
+    public BdevInfo Info => Volatile.Read(ref _info);
+
+    /// <inheritdoc/>
+    public bool TryAdjust(object options)
+    {
+        var changed = (NullOptions)options;
+        if ((uint)changed.BlockSize != _info.BlockSizeBytes)
+        {
+            return false;
+        }
+
+        Volatile.Write(ref _info, _info with { BlockCount = CountBlocks(changed) });
+        return true;
+    }
+
+    /// <inheritdoc/>
     public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new NullChannel(completions);
+
+    private static ulong CountBlocks(NullOptions options) => ((ulong)options.SizeMiB << 20) / (uint)options.BlockSize;
 }

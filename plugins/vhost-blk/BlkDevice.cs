@@ -4,12 +4,16 @@ using Vhost.Virtio;
 namespace Vhost.Plugins.VhostBlk;
 
 /// <summary>The virtio block device over one bdev (virtio 1.3, section 5.2). The bdev may be absent, appear, change and go at any time.</summary>
-internal sealed class BlkDevice : IVirtioDevice, IBdevObserver
+internal sealed class BlkDevice : IVirtioDevice, IBdevObserver, ILiveDevice
 {
     private readonly DeviceContext _context;
     private readonly BlkOptions _options;
     private readonly IBdevPort _port;
-    private readonly BlkChannel[] _channels;
+    private readonly CallCoalescing _coalescing = new();
+    private volatile BlkChannel[] _channels;
+    private volatile IReadOnlyList<IReactor> _reactors;
+    private VirtioSession? _session;
+    private int _sessionCount;
     private readonly IDisposable _subscription;
     private readonly Lock _lock = new();
     private IFrontEnd? _frontEnd;
@@ -22,6 +26,7 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver
         _context = context;
         _options = options;
         _port = port;
+        _reactors = context.Reactors;
         _channels = [.. context.Reactors.Select(reactor => new BlkChannel(reactor, port))];
         _subscription = port.Subscribe(this);
     }
@@ -102,10 +107,12 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver
         }
 
         ForgetNegotiation();
-        return new VirtioSession(new VirtioSessionOptions
+        var session = new VirtioSession(new VirtioSessionOptions
         {
             Name = _context.Name,
-            Reactors = _context.Reactors,
+            Reactors = _reactors,
+            Coalescing = _coalescing,
+            Id = _sessionCount++,
             FrontEnd = frontEnd,
             Logger = _context.Logger,
             OfferedFeatures = VirtioFeatures.DeviceRings | BlkProtocol.AllFeatures,
@@ -116,7 +123,24 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver
             OnReset = ForgetNegotiation,
             OnClosed = () => OnClosed(frontEnd),
         });
+        Volatile.Write(ref _session, session);
+        return session;
     }
+
+    /// <inheritdoc/>
+    public void SetCoalescing(TimeSpan delayBase, int iopsThreshold) => _coalescing.Set(delayBase, iopsThreshold);
+
+    /// <inheritdoc/>
+    public ValueTask MoveAsync(IReadOnlyList<IReactor> reactors, CancellationToken cancellationToken)
+    {
+        // Channels of reactors that are left stay: a queue may still close there, and none costs anything without a queue.
+        _channels = [.. _channels, .. reactors.Where(reactor => !_channels.Any(channel => ReferenceEquals(channel.Reactor, reactor))).Select(reactor => new BlkChannel(reactor, _port))];
+        _reactors = reactors;
+        return Volatile.Read(ref _session)?.MoveAsync(reactors, cancellationToken) ?? ValueTask.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public SessionStatus? GetSession() => Volatile.Read(ref _session)?.Status;
 
     /// <inheritdoc/>
     public void OnBdevChanged(IBdevPort port, BdevChange change)
@@ -181,6 +205,7 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver
             if (ReferenceEquals(_frontEnd, frontEnd))
             {
                 _frontEnd = null;
+                Volatile.Write(ref _session, null);
             }
         }
     }

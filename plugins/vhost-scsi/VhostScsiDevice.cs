@@ -6,7 +6,7 @@ using Vhost.Virtio;
 namespace Vhost.Plugins.VhostScsi;
 
 /// <summary>A virtio SCSI host device (virtio 1.3, section 5.6) with up to 256 targets.</summary>
-internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUnitListener, ICopyScope
+internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUnitListener, ICopyScope, ILiveDevice
 {
     private const int MaxTargets = 256;
 
@@ -18,7 +18,11 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
     private readonly LogicalUnitRegistry _registry;
     private readonly string _identity;
     private readonly ReservationStore? _store;
+    private readonly CallCoalescing _coalescing = new();
     private volatile SessionState? _session;
+    private volatile VirtioSession? _virtioSession;
+    private volatile IReadOnlyList<IReactor> _reactors;
+    private int _sessionCount;
 
     public VhostScsiDevice(
         DeviceContext context,
@@ -32,6 +36,7 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
         _context = context;
         _registry = registry;
         _identity = identity;
+        _reactors = context.Reactors;
         MaxQueueCount = options.Queues + VirtioScsi.FirstRequestQueue;
         MaxQueueSize = options.QueueSize;
         Config = new VirtioScsiConfig(options.Queues);
@@ -86,10 +91,12 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
         var state = new SessionState(this);
         _session = state;
         OnInitiatorReset();
-        return new VirtioSession(new VirtioSessionOptions
+        var session = new VirtioSession(new VirtioSessionOptions
         {
             Name = _context.Name,
-            Reactors = _context.Reactors,
+            Reactors = _reactors,
+            Coalescing = _coalescing,
+            Id = _sessionCount++,
             FrontEnd = frontEnd,
             Logger = _context.Logger,
             OfferedFeatures = OfferedFeatures,
@@ -99,11 +106,23 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
             OnReset = OnInitiatorReset,
             OnClosed = () => OnSessionClosed(state),
         });
+        _virtioSession = session;
+        return session;
     }
 
     /// <summary>The number of a nexus' target, or -1 if the guest does not see it any more. Any thread.</summary>
     public int FindTarget(ItlNexus nexus)
         => _targetNumbers.TryGetValue(nexus.Target, out var number) && Volatile.Read(ref _targets[number]) == nexus.Target ? number : -1;
+
+    public void SetCoalescing(TimeSpan delayBase, int iopsThreshold) => _coalescing.Set(delayBase, iopsThreshold);
+
+    public ValueTask MoveAsync(IReadOnlyList<IReactor> reactors, CancellationToken cancellationToken)
+    {
+        _reactors = reactors;
+        return _virtioSession?.MoveAsync(reactors, cancellationToken) ?? ValueTask.CompletedTask;
+    }
+
+    public SessionStatus? GetSession() => _virtioSession?.Status;
 
     public int TargetCount => MaxTargets;
 
@@ -232,7 +251,11 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
 
     private void OnSessionClosed(SessionState state)
     {
-        Interlocked.CompareExchange(ref _session, null, state);
+        if (ReferenceEquals(Interlocked.CompareExchange(ref _session, null, state), state))
+        {
+            _virtioSession = null;
+        }
+
         OnInitiatorReset();
     }
 

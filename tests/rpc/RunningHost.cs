@@ -17,6 +17,7 @@ internal sealed class RunningHost : IAsyncDisposable
     {
         Directory = directory;
         Host = host;
+        Surface = surface;
         SocketPath = Path.Combine(directory, "rpc.sock");
         _server = new RpcServer(SocketPath, surface, limits, NullLogger.Instance);
         _server.Start();
@@ -29,6 +30,8 @@ internal sealed class RunningHost : IAsyncDisposable
     public string Directory { get; }
 
     public VhostHost Host { get; }
+
+    public RpcSurface Surface { get; }
 
     public string SocketPath { get; }
 
@@ -48,7 +51,7 @@ internal sealed class RunningHost : IAsyncDisposable
         var host = new VhostHost(NullLoggerFactory.Instance);
         await host.StartAsync(bound, TestContext.Current.CancellationToken);
         RunningHost? running = null;
-        var surface = new RpcSurface(new RpcContext(host, new LiveGraph(host, bound), signal => running!.Signals.Add(signal)));
+        var surface = new RpcSurface(new RpcContext(host, new LiveGraph(host, bound), signal => running!.Signals.Add(signal)) { Log = new LogLevels() });
         running = new RunningHost(directory, host, surface, limits ?? new RpcLimits());
         return running;
     }

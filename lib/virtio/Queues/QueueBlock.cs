@@ -15,4 +15,7 @@ internal enum QueueBlock : byte
 
     /// <summary>It is being stopped.</summary>
     Stopping = 4,
+
+    /// <summary>It waits for its requests under way, to be moved.</summary>
+    Draining = 8,
 }

@@ -51,6 +51,7 @@ public abstract partial class Virtqueue
         EndPolling();
         Handler.OnStopping();
         Flush();
+        SendDelayedCall();
         FinishIfDone();
     }
 
@@ -63,6 +64,7 @@ public abstract partial class Virtqueue
             _block |= QueueBlock.Stopping;
             EndPolling();
             Flush();
+            SendDelayedCall();
             _isRingDetached = true;
             Finish();
         }
@@ -110,6 +112,11 @@ public abstract partial class Virtqueue
     /// <summary>Called after requests were given back.</summary>
     private protected void FinishIfDone()
     {
+        if (_underWayCount == 0 && (_block & QueueBlock.Draining) != 0)
+        {
+            _drained!.TrySetResult();
+        }
+
         if (_underWayCount == 0 && (_block & QueueBlock.Stopping) != 0 && !_isFinishing)
         {
             _isFinishing = true;
@@ -130,6 +137,9 @@ public abstract partial class Virtqueue
         if (!_isFinished)
         {
             _isFinished = true;
+            // What completed since the stop began waits for nothing: nobody polls for it.
+            SendDelayedCall();
+            _drained?.TrySetResult();
             var stop = new VirtqueueStop(State, _underWayCount);
             try
             {

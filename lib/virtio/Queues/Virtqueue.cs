@@ -54,6 +54,7 @@ public abstract unsafe partial class Virtqueue : IPoller
         Handler = context.Handler;
         _call = context.Setup.Call;
         _onFault = context.OnFault;
+        _coalescing = context.Coalescing;
         _memory = context.Memory;
         _handle = GCHandle.Alloc(this);
         _pool = new RequestPool(Size, context.Handler.PrivateBytes, BatchSize, GCHandle.ToIntPtr(_handle));

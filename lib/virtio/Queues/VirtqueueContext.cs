@@ -23,6 +23,9 @@ internal sealed class VirtqueueContext
     /// <summary>What the device type does with the requests.</summary>
     public required IVirtqueueHandler Handler { get; init; }
 
+    /// <summary>How interrupts are coalesced, or null for not.</summary>
+    public CallCoalescing? Coalescing { get; init; }
+
     /// <summary>Is told, on the reactor's thread, of faults. It does not block.</summary>
     public required Action<Virtqueue, string, bool> OnFault { get; init; }
 }

@@ -28,6 +28,11 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
     /// <inheritdoc/>
     public override int Poll()
     {
+        if (_isCallDelayed)
+        {
+            CallIfDue();
+        }
+
         if (IsBlocked)
         {
             return 0;
@@ -59,7 +64,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
     }
 
     /// <inheritdoc/>
-    public override bool TryArm() => IsBlocked || _ring.TryArm();
+    public override bool TryArm() => !_isCallDelayed && (IsBlocked || _ring.TryArm());
 
     /// <inheritdoc/>
     public override void Disarm()
@@ -75,7 +80,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
     {
         request = null;
         // A failed request is answered and the next one is tried: no more often than the ring has entries.
-        for (var i = 0; i < Size && (_block & (QueueBlock.Broken | QueueBlock.Stopping)) == 0; i++)
+        for (var i = 0; i < Size && (_block & (QueueBlock.Broken | QueueBlock.Stopping | QueueBlock.Draining)) == 0; i++)
         {
             var available = _ring.BeginTake(out var fault);
             if (fault != ChainFault.None)
@@ -143,8 +148,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
 
             if (_ring.ShouldNotify())
             {
-                _callCount++;
-                _call.Notify();
+                Call();
             }
         }
         else

@@ -6,7 +6,7 @@ namespace Vhost.Virtio;
 /// The contract's session, for every device type: features, memory with leases, and the life of the queues. What the requests of a queue
 /// mean is its <see cref="IVirtqueueHandler"/>'s business.
 /// </summary>
-public sealed class VirtioSession : IVirtioSession
+public sealed partial class VirtioSession : IVirtioSession
 {
     /// <summary>
     /// How long an answer of a reactor is awaited after a wait was cancelled. A reactor that is stuck in a plugin answers later; until then its
@@ -22,6 +22,11 @@ public sealed class VirtioSession : IVirtioSession
     private readonly Virtqueue?[] _queues;
     private readonly VirtqueueState[] _lastStates;
     private readonly List<Virtqueue> _givenUp = [];
+    private readonly VirtqueueSetup?[] _setups;
+
+    // The transport's calls come one at a time, but a move may come at any time.
+    private readonly SemaphoreSlim _turn = new(1);
+    private IReadOnlyList<IReactor> _reactors;
     private GuestAddressSpace _memory = GuestAddressSpace.Empty;
     private bool _isDisposed;
 
@@ -35,6 +40,8 @@ public sealed class VirtioSession : IVirtioSession
         _faults = new FaultReporter(options.FrontEnd, options.Logger);
         _queues = new Virtqueue?[options.MaxQueueCount];
         _lastStates = new VirtqueueState[options.MaxQueueCount];
+        _setups = new VirtqueueSetup?[options.MaxQueueCount];
+        _reactors = options.Reactors;
     }
 
     /// <summary>The features that the driver accepted.</summary>
@@ -77,6 +84,56 @@ public sealed class VirtioSession : IVirtioSession
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentNullException.ThrowIfNull(rings);
+        await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        try
+        {
+            return await ReplaceMemoryAsync(memory, rings, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask StartQueueAsync(VirtqueueSetup setup, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(setup);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        VirtqueueSetupCheck.Check(setup, Features, _options.MaxQueueCount, _options.MaxQueueSize);
+        await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        try
+        {
+            if (_queues[setup.QueueIndex] != null)
+            {
+                throw new ArgumentException($"queue {setup.QueueIndex} runs already", nameof(setup));
+            }
+
+            await StartAsync(setup, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<VirtqueueStop> StopQueueAsync(int queueIndex, CancellationToken cancellationToken)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)queueIndex, (uint)_queues.Length, nameof(queueIndex));
+        await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        try
+        {
+            return await StopInTurnAsync(queueIndex, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private async Task<int> ReplaceMemoryAsync(GuestMemoryMap memory, IReadOnlyDictionary<int, VirtqueueAddresses> rings, CancellationToken cancellationToken)
+    {
         var space = new GuestAddressSpace(memory);
         _memory = space;
         var leases = new List<MemoryLease>();
@@ -86,6 +143,11 @@ public sealed class VirtioSession : IVirtioSession
         foreach (var queue in queues.Concat(_givenUp))
         {
             VirtqueueAddresses? addresses = rings.TryGetValue(queue.Index, out var found) && !_givenUp.Contains(queue) ? found : null;
+            if (addresses is { } moved && _setups[queue.Index] is { } setup)
+            {
+                _setups[queue.Index] = setup with { Addresses = moved };
+            }
+
             var swap = queue.Reactor.InvokeAsync(() => queue.ReplaceMemory(space, addresses));
             try
             {
@@ -116,18 +178,9 @@ public sealed class VirtioSession : IVirtioSession
         return unanswered + leases.Sum(lease => lease.Count);
     }
 
-    /// <inheritdoc/>
-    public async ValueTask StartQueueAsync(VirtqueueSetup setup, CancellationToken cancellationToken)
+    private async Task StartAsync(VirtqueueSetup setup, CancellationToken cancellationToken)
     {
-        ArgumentNullException.ThrowIfNull(setup);
-        ObjectDisposedException.ThrowIf(_isDisposed, this);
-        VirtqueueSetupCheck.Check(setup, Features, _options.MaxQueueCount, _options.MaxQueueSize);
-        if (_queues[setup.QueueIndex] != null)
-        {
-            throw new ArgumentException($"queue {setup.QueueIndex} runs already", nameof(setup));
-        }
-
-        var reactor = _options.Reactors[setup.QueueIndex % _options.Reactors.Count];
+        var reactor = _reactors[setup.QueueIndex % _reactors.Count];
         var queue = Virtqueue.Create(new VirtqueueContext
         {
             Name = $"{_options.Name} queue {setup.QueueIndex}",
@@ -137,6 +190,7 @@ public sealed class VirtioSession : IVirtioSession
             Memory = _memory,
             Handler = _options.CreateHandler(setup.QueueIndex),
             OnFault = _faults.Report,
+            Coalescing = _options.Coalescing,
         });
         var start = reactor.InvokeAsync(() => queue.Start(setup.KickFileDescriptor));
         try
@@ -151,13 +205,12 @@ public sealed class VirtioSession : IVirtioSession
             throw;
         }
 
+        _setups[setup.QueueIndex] = setup;
         Volatile.Write(ref _queues[setup.QueueIndex], queue);
     }
 
-    /// <inheritdoc/>
-    public async ValueTask<VirtqueueStop> StopQueueAsync(int queueIndex, CancellationToken cancellationToken)
+    private async Task<VirtqueueStop> StopInTurnAsync(int queueIndex, CancellationToken cancellationToken)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)queueIndex, (uint)_queues.Length, nameof(queueIndex));
         var queue = _queues[queueIndex];
         if (queue == null)
         {

@@ -27,6 +27,12 @@ public sealed class VirtioSessionOptions
     /// <summary>The greatest queue size.</summary>
     public required int MaxQueueSize { get; init; }
 
+    /// <summary>How interrupts are coalesced, or null for not.</summary>
+    public CallCoalescing? Coalescing { get; init; }
+
+    /// <summary>Counts the device's sessions.</summary>
+    public int Id { get; init; }
+
     /// <summary>Creates the handler of a queue that is being started, by its index. Called on the control thread.</summary>
     public required Func<int, IVirtqueueHandler> CreateHandler { get; init; }
 

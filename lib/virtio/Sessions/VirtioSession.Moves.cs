@@ -1,0 +1,77 @@
+using Vhost.Abstractions;
+
+namespace Vhost.Virtio;
+
+/// <content>Queues that go to other reactors while the guest uses them.</content>
+public sealed partial class VirtioSession
+{
+    /// <summary>The session at this moment. Any thread.</summary>
+    public SessionStatus Status
+    {
+        get
+        {
+            var queues = new List<QueueStatus>();
+            for (var index = 0; index < _queues.Length; index++)
+            {
+                if (GetQueue(index) is { } queue)
+                {
+                    queues.Add(queue.Status);
+                }
+            }
+
+            return new SessionStatus(_options.Id, _options.MaxQueueCount, queues);
+        }
+    }
+
+    /// <summary>
+    /// Lets queue i run on reactor i modulo their number, of those given. Queue by queue: it takes no more requests, those under way end, and it
+    /// goes on elsewhere from where its ring stands.
+    /// </summary>
+    /// <param name="reactors">At least one.</param>
+    /// <param name="cancellationToken">Ends the wait for requests under way.</param>
+    /// <exception cref="TimeoutException">The wait was ended. The queues that were not moved go on where they were.</exception>
+    public async ValueTask MoveAsync(IReadOnlyList<IReactor> reactors, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(reactors);
+        ArgumentOutOfRangeException.ThrowIfZero(reactors.Count, nameof(reactors));
+        await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        try
+        {
+            _reactors = reactors;
+            for (var index = 0; index < _queues.Length && !_isDisposed; index++)
+            {
+                if (_queues[index] is { } queue && !ReferenceEquals(queue.Reactor, reactors[index % reactors.Count]))
+                {
+                    await MoveAsync(queue, cancellationToken).ConfigureAwait(false);
+                }
+            }
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private async Task MoveAsync(Virtqueue queue, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var drained = await queue.Reactor.InvokeAsync(queue.BeginDrain).WaitAsync(cancellationToken).ConfigureAwait(false);
+            await drained.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            queue.Reactor.Post(static state => ((Virtqueue)state!).EndDrain(), queue);
+            throw new TimeoutException($"{queue.Name} stays on reactor {queue.Reactor.Id}: its requests under way did not end in time");
+        }
+
+        // Nothing is under way any more, so this is a matter of two messages.
+        using var limit = new CancellationTokenSource(DisposeLimit);
+        var setup = _setups[queue.Index]!;
+        var stop = await StopInTurnAsync(queue.Index, limit.Token).ConfigureAwait(false);
+        if (stop.AbandonedRequestCount == 0)
+        {
+            await StartAsync(setup with { State = stop.State }, limit.Token).ConfigureAwait(false);
+        }
+    }
+}
