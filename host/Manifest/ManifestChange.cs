@@ -95,6 +95,12 @@ internal sealed record ManifestChange(ManifestChangeKind Kind, string Name, stri
                 break;
             case ManifestChangeKind.SetBdev:
                 Set(Section(root, ManifestSections.BdevSettingsKey), Name);
+                if (Section(root, ManifestSections.BdevSettingsKey).Count == 0)
+                {
+                    // What was set and set back leaves no trace.
+                    root.Remove(ManifestSections.BdevSettingsKey);
+                }
+
                 break;
             case ManifestChangeKind.MoveController:
                 Set(Controller(root), ManifestSections.CpumaskKey);

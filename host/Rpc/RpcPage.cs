@@ -36,6 +36,25 @@ internal static class RpcPage
 
         Each change is checked as a changed manifest would be, as a whole, before anything is done. `save_config` gives the manifest of the running state.
 
+        ## Changes while guests run
+
+        | what | how | what a guest notices |
+        |---|---|---|
+        | add and remove bdevs, controllers, targets | the methods below | a disk comes or goes |
+        | resize | `bdev_null_resize`, `bdev_malloc_resize`, `bdev_aio_rescan` | the new capacity |
+        | write protection | `vhostd_bdev_set_read_only` | writes fail |
+        | limits of a bdev | `bdev_set_qos_limit` | requests wait. Reads and writes are limited, and each reactor gets an even share; what one does not use, others may |
+        | interrupts | `vhost_controller_set_coalescing` | fewer interrupts while a queue is busier than the threshold, each up to 10 ms late |
+        | the reactors of a controller | `vhost_controller_move` | nothing; requests under way end first |
+        | everything at once | `vhostd apply FILE`, or SIGHUP for the manifest of the start | what the steps above do, as few of them as possible |
+
+        An apply checks the whole manifest before it does anything, and says each step. It also loads plugin folders that are new. A changed file of a plugin
+        that is loaded, and what only a start can change (`reactors`, `plugins`, `rpc.socket`, `security`), is named as needing a restart. Where a bdev cannot
+        change while it runs, its source is removed and added again: its disk goes and comes, and a bdev in memory is empty then.
+
+        Where a plugin adds a type of bdev, `bdev_TYPE_create` and `bdev_TYPE_delete` appear by themselves; their parameters are the type's options, as the
+        manifest names them, and `name`. Where SPDK has a method of that name the pair is called `vhostd_bdev_TYPE_create` and `vhostd_bdev_TYPE_delete`.
+
         ## Framing and limits
 
         Requests are JSON objects, back to back, with or without space between them; or arrays of them (batches). Replies end in a newline and come in the

@@ -41,13 +41,13 @@ internal sealed class RunningHost : IAsyncDisposable
 
     public static string NewDirectory() => System.IO.Directory.CreateTempSubdirectory("vhostd-rpc-").FullName;
 
-    public static async Task<RunningHost> StartAsync(RpcLimits? limits = null, JsonObject? manifest = null)
+    public static async Task<RunningHost> StartAsync(RpcLimits? limits = null, JsonObject? manifest = null, string? pluginDirectory = null)
     {
         var directory = NewDirectory();
         var file = Path.Combine(directory, "vhostd.json");
         manifest ??= new JsonObject { ["rpc"] = new JsonObject { ["defaultTransport"] = new JsonObject { ["type"] = "vhost-user", ["socket"] = $"{directory}/{{controller}}" } } };
         await File.WriteAllTextAsync(file, manifest.ToJsonString());
-        var bound = Read(file);
+        var bound = Read(file, pluginDirectory);
         var host = new VhostHost(NullLoggerFactory.Instance);
         await host.StartAsync(bound, TestContext.Current.CancellationToken);
         RunningHost? running = null;
@@ -56,9 +56,9 @@ internal sealed class RunningHost : IAsyncDisposable
         return running;
     }
 
-    public static BoundManifest Read(string file)
+    public static BoundManifest Read(string file, string? pluginDirectory = null)
     {
-        var result = ManifestReader.Read(new ManifestRequest(file) { Environment = new Hashtable(), PluginDirectories = [Path.Combine(VhostdDirectory, "plugins")] });
+        var result = ManifestReader.Read(new ManifestRequest(file) { Environment = new Hashtable(), PluginDirectories = [pluginDirectory ?? Path.Combine(VhostdDirectory, "plugins")] });
         Assert.Empty(result.Errors.Select(error => error.ToString()));
         return result.Manifest!;
     }

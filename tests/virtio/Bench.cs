@@ -33,6 +33,8 @@ internal sealed class Bench : IDisposable
 
     public EchoHandler Handler { get; private set; } = new();
 
+    public CallCoalescing Coalescing { get; } = new();
+
     public DriverVirtqueue Driver => Queue.Driver;
 
     /// <summary>The process dies and a new one begins: what it had under way is never completed.</summary>
@@ -54,6 +56,7 @@ internal sealed class Bench : IDisposable
             OfferedFeatures = VirtioFeatures.DeviceRings,
             MaxQueueCount = 4,
             MaxQueueSize = 32768,
+            Coalescing = Coalescing,
             CreateHandler = _ =>
             {
                 Handler = new EchoHandler { Records = Handler.Records, KeepsRequests = Handler.KeepsRequests, AnswersInvalid = Handler.AnswersInvalid };
