@@ -56,6 +56,24 @@ public sealed class ProgramTests
                 (0, "all calls are answered as SPDK answers them\n", ""),
                 await RunAsync("python3", Path.Combine(AppContext.BaseDirectory, "fixtures/nine_calls.py"), socket, disk, mask));
 
+            // The manifest changes, and a signal or a command makes the running state match it.
+            var changed = JsonNode.Parse(await File.ReadAllTextAsync(manifest, TestContext.Current.CancellationToken))!.AsObject();
+            changed["bdevs"] = new JsonObject { ["Later"] = new JsonObject { ["type"] = "null", ["sizeMiB"] = 1 } };
+            await File.WriteAllTextAsync(manifest, changed.ToJsonString(), TestContext.Current.CancellationToken);
+            Assert.Equal(0, (await RunAsync("kill", "-HUP", $"{vhostd.Id}")).Code);
+            for (var end = Stopwatch.StartNew(); (await RunAsync("vhostd", "rpc", "-s", socket, "bdev_get_bdevs", "name=Later")).Code != 0;)
+            {
+                Assert.True(end.Elapsed < TimeSpan.FromSeconds(60), "the signal has no effect");
+            }
+
+            Assert.Equal((0, "nothing to do: the running state matches the manifest\n", ""), await WithoutWarningsAsync("apply", manifest, "-s", socket));
+            changed["bdevs"]!["Later"]!["sizeMiB"] = 3;
+            await File.WriteAllTextAsync(manifest, changed.ToJsonString(), TestContext.Current.CancellationToken);
+            Assert.Equal((0, "would change bdev Later\n", ""), await WithoutWarningsAsync("apply", manifest, "-s", socket, "--check"));
+            Assert.Equal((0, "change bdev Later\n", ""), await WithoutWarningsAsync("apply", manifest, "-s", socket));
+            await File.WriteAllTextAsync(manifest, "{ nonsense", TestContext.Current.CancellationToken);
+            Assert.Equal(2, (await RunAsync("vhostd", "apply", manifest, "-s", socket)).Code);
+
             Assert.Equal((0, "true\n", ""), await RunAsync("vhostd", "rpc", "-s", socket, "kill_instance", "sig_name=SIGTERM"));
             using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
             await vhostd.WaitForExitAsync(limit.Token);
@@ -71,6 +89,13 @@ public sealed class ProgramTests
 
             Directory.Delete(directory, recursive: true);
         }
+    }
+
+    /// <summary>A manifest without controllers is warned of; that is not what is tested.</summary>
+    private static async Task<(int Code, string Output, string Error)> WithoutWarningsAsync(params string[] arguments)
+    {
+        var (code, output, error) = await RunAsync("vhostd", arguments);
+        return (code, output, string.Concat(error.Split('\n').Where(line => line.Length > 0 && !line.StartsWith("warning: ", StringComparison.Ordinal))));
     }
 
     private static Process Start(string program, params string[] arguments)
