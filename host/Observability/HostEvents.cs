@@ -41,6 +41,11 @@ internal static class HostEvents
     internal static readonly EventId MemoryObserverFailed = new(211, nameof(MemoryObserverFailed));
     internal static readonly EventId CallLeftBehind = new(300, nameof(CallLeftBehind));
     internal static readonly EventId CallFailed = new(301, nameof(CallFailed));
+    internal static readonly EventId SessionNotRead = new(302, nameof(SessionNotRead));
+    internal static readonly EventId ManifestStep = new(303, nameof(ManifestStep));
+    internal static readonly EventId ManifestNeedsRestart = new(304, nameof(ManifestNeedsRestart));
+    internal static readonly EventId ManifestApplied = new(305, nameof(ManifestApplied));
+    internal static readonly EventId ManifestNotApplied = new(306, nameof(ManifestNotApplied));
     internal static readonly EventId RpcMethodFailed = new(400, nameof(RpcMethodFailed));
     internal static readonly EventId RpcServed = new(401, nameof(RpcServed));
     internal static readonly EventId RpcClientNotAccepted = new(402, nameof(RpcClientNotAccepted));

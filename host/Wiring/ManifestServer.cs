@@ -106,23 +106,23 @@ public sealed class ManifestServer(BoundManifest manifest, ILoggerFactory logger
             var result = await _graph!.ReloadAsync().ConfigureAwait(false);
             foreach (var step in result.Done)
             {
-                _logger.LogInformation("manifest read again: {Step}", step);
+                _logger.LogInformation(HostEvents.ManifestStep, "manifest read again: {Step}", step);
             }
 
             foreach (var restart in result.Restart)
             {
-                _logger.LogWarning("manifest read again: needs a restart: {Section}", restart);
+                _logger.LogWarning(HostEvents.ManifestNeedsRestart, "manifest read again: needs a restart: {Section}", restart);
             }
 
-            _logger.LogInformation("the running state matches the manifest, after {Count} steps", result.Done.Count);
+            _logger.LogInformation(HostEvents.ManifestApplied, "the running state matches the manifest, after {Count} steps", result.Done.Count);
         }
         catch (RpcException exception)
         {
-            _logger.LogError("the manifest was read again and not applied: {Reason}", exception.Detail ?? exception.Message);
+            _logger.LogError(HostEvents.ManifestNotApplied, "the manifest was read again and not applied: {Reason}", exception.Detail ?? exception.Message);
         }
         catch (Exception exception)
         {
-            _logger.LogError(exception, "the manifest was read again and not applied");
+            _logger.LogError(HostEvents.ManifestNotApplied, exception, "the manifest was read again and not applied");
         }
     }
 

@@ -34,9 +34,15 @@ public sealed partial class VirtioSession
     {
         ArgumentNullException.ThrowIfNull(reactors);
         ArgumentOutOfRangeException.ThrowIfZero(reactors.Count, nameof(reactors));
-        await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        await _moveTurn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        var taken = 0;
         try
         {
+            for (; taken < Places; taken++)
+            {
+                await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+            }
+
             _reactors = reactors;
             for (var index = 0; index < _queues.Length && !_isDisposed; index++)
             {
@@ -48,7 +54,12 @@ public sealed partial class VirtioSession
         }
         finally
         {
-            _turn.Release();
+            if (taken > 0)
+            {
+                _turn.Release(taken);
+            }
+
+            _moveTurn.Release();
         }
     }
 

@@ -17,6 +17,8 @@ public sealed partial class VirtioSession : IVirtioSession
     /// <summary>How long disposing waits for requests under way.</summary>
     private static readonly TimeSpan DisposeLimit = TimeSpan.FromSeconds(2);
 
+    private const int Places = 1024;
+
     private readonly VirtioSessionOptions _options;
     private readonly FaultReporter _faults;
     private readonly Virtqueue?[] _queues;
@@ -24,8 +26,10 @@ public sealed partial class VirtioSession : IVirtioSession
     private readonly List<Virtqueue> _givenUp = [];
     private readonly VirtqueueSetup?[] _setups;
 
-    // The transport's calls come one at a time, but a move may come at any time.
-    private readonly SemaphoreSlim _turn = new(1);
+    // The transport takes care of the order of its own calls, of which it makes several at a time when a session ends: each takes one place.
+    // A move may come at any time, and takes them all.
+    private readonly SemaphoreSlim _turn = new(Places);
+    private readonly SemaphoreSlim _moveTurn = new(1);
     private IReadOnlyList<IReactor> _reactors;
     private GuestAddressSpace _memory = GuestAddressSpace.Empty;
     private bool _isDisposed;
@@ -245,11 +249,17 @@ public sealed partial class VirtioSession : IVirtioSession
         }
 
         _isDisposed = true;
-        using (var limit = new CancellationTokenSource(DisposeLimit))
+        await _turn.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+        try
         {
+            using var limit = new CancellationTokenSource(DisposeLimit);
             // All at once, so that one slow queue does not take the time of the others.
             var running = Enumerable.Range(0, _queues.Length).Where(index => _queues[index] != null);
-            await Task.WhenAll(running.Select(index => StopQueueAsync(index, limit.Token).AsTask()).ToArray()).ConfigureAwait(false);
+            await Task.WhenAll(running.Select(index => StopInTurnAsync(index, limit.Token)).ToArray()).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
         }
 
         _options.OnClosed?.Invoke();
