@@ -48,7 +48,14 @@ internal sealed partial class LiveGraph
 
             // From here on what the new plugins export can be used, also where a step fails.
             var reports = PluginChanges.Find(running.Plugins, wanted.Plugins);
-            var steps = ManifestDiff.Find(running.Root, wanted.Root, [.. running.Bdevs.Select(source => source.Name)], [.. wanted.Bdevs.Select(source => source.Name)]);
+            var to = wanted.Root.DeepClone().AsObject();
+            if (_hasNamedReactors && to["reactors"]?[ManifestSections.CpumaskKey] is null && running.Root["reactors"]?[ManifestSections.CpumaskKey] is { } named)
+            {
+                // A manifest that leaves the reactors to chance agrees with those that run.
+                SectionOf(to, "reactors")[ManifestSections.CpumaskKey] = named.DeepClone();
+            }
+
+            var steps = ManifestDiff.Find(running.Root, to, [.. running.Bdevs.Select(source => source.Name)], [.. wanted.Bdevs.Select(source => source.Name)]);
             var done = new List<string>(reports.Loaded);
             var restart = new List<string>(reports.Changed);
             if (!isCheckOnly)

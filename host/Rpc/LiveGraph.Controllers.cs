@@ -18,6 +18,9 @@ internal sealed partial class LiveGraph
     /// <summary>How the state of a transport with a front-end begins.</summary>
     private const string ConnectedState = "connected";
 
+    // Whether the running manifest names CPUs of reactors that nobody named, because a controller is on some of them.
+    private bool _hasNamedReactors;
+
     // Made with delay, not started yet: their sections.
     private readonly ConcurrentDictionary<string, JsonObject> _delayed = new(StringComparer.Ordinal);
 
@@ -257,6 +260,7 @@ internal sealed partial class LiveGraph
         if (root["reactors"]?[ManifestSections.CpumaskKey] is null
             && root[ControllersKey] is JsonObject controllers && controllers.Any(controller => controller.Value is JsonObject section && section.ContainsKey(ManifestSections.CpumaskKey)))
         {
+            _hasNamedReactors = true;
             SectionOf(root, "reactors")[ManifestSections.CpumaskKey] = $"[{string.Join(',', host.GetStatus().Reactors.Select(reactor => reactor.CpuIndex))}]";
         }
     }
