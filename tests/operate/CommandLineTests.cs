@@ -116,7 +116,7 @@ public sealed class CommandLineTests
 
     [Theory]
     [InlineData("vhostd st", "status")]
-    [InlineData("vhostd rpc bdev_null_", "bdev_null_create bdev_null_delete")]
+    [InlineData("vhostd rpc bdev_null_", "bdev_null_create bdev_null_delete bdev_null_resize")]
     [InlineData("vhostd rpc bdev_null_create num", "num_blocks=")]
     [InlineData("vhostd top --j", "--json")]
     [InlineData("vhostd completion z", "zsh")]
