@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
 using Vhost.Host.Observability;
@@ -14,11 +15,13 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
     private readonly PortChannel _channel;
     private IBdevChannel? _inner;
 
-    // What is under way. A request knows its place by HostScratch[0]; HostScratch[1] has its submission time.
+    // What is under way. A request knows its place by the lower half of HostScratch[0], which submission it
+    // is by the upper one, and by HostScratch[1] when that was.
     private nint[] _places;
     private int[] _freePlaces;
     private int _freeCount;
     private int _outstanding;
+    private ushort _generation;
     private BlockRequestPointer[] _sorted = new BlockRequestPointer[64];
     private bool _isClosing;
     private bool _isStrayReported;
@@ -81,7 +84,8 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
             var verdict = limits.Check(request);
             if (verdict == Verdict.Pass && _freeze is null)
             {
-                Track(request, now);
+                // SAFETY: the submitter's memory, which the bdev reads during the call only; it refers to the same request as before.
+                Unsafe.AsRef(in requests[i]) = new BlockRequestPointer(request, Track(request, now));
                 continue;
             }
 
@@ -115,7 +119,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         for (var i = 0; i < requests.Length; i++)
         {
             var request = requests[i].Pointer;
-            if (request->HostState != RequestState.UnderWay || !TryRelease(request))
+            if (request->HostState != RequestState.UnderWay || !TryRelease(requests[i]))
             {
                 OnCompletedSorting(requests, i, now);
                 return;
@@ -214,7 +218,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         LeaveAttachment();
     }
 
-    private void Track(BlockRequest* request, long now)
+    private ushort Track(BlockRequest* request, long now)
     {
         if (_freeCount == 0)
         {
@@ -223,18 +227,23 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
 
         var place = _freePlaces[--_freeCount];
         _places[place] = (nint)request;
-        request->HostScratch[0] = (ulong)place;
+        // Never 0, which stands for any; it comes again after 65535 submissions.
+        var generation = _generation = (ushort)(_generation == ushort.MaxValue ? 1 : _generation + 1);
+        request->HostScratch[0] = (uint)place | ((ulong)generation << 32);
         request->HostScratch[1] = (ulong)now;
         request->HostState = RequestState.UnderWay;
         request->Information = 0;
         _outstanding++;
         _channel.Counters.Outstanding++;
+        return generation;
     }
 
-    private bool TryRelease(BlockRequest* request)
+    private bool TryRelease(BlockRequestPointer item)
     {
-        var place = request->HostScratch[0];
-        if (place >= (ulong)_places.Length || _places[place] != (nint)request)
+        var request = item.Pointer;
+        var place = (uint)request->HostScratch[0];
+        if (place >= (uint)_places.Length || _places[place] != (nint)request
+            || (item.Generation != 0 && item.Generation != (ushort)(request->HostScratch[0] >> 32)))
         {
             return false;
         }
@@ -301,7 +310,7 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
             // Those that it completed before it failed are out of the table. The rest may complete later: they are not in the table then.
             var pointer = request.Pointer;
             var state = pointer->HostState;
-            if (state is not (RequestState.UnderWay or RequestState.UnderWayAwaited or RequestState.Internal) || !TryRelease(pointer))
+            if (state is not (RequestState.UnderWay or RequestState.UnderWayAwaited or RequestState.Internal) || !TryRelease(request))
             {
                 continue;
             }
@@ -337,9 +346,9 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         {
             var request = item.Pointer;
             var state = request->HostState;
-            if (state is not (RequestState.UnderWay or RequestState.UnderWayAwaited or RequestState.Internal) || !TryRelease(request))
+            if (state is not (RequestState.UnderWay or RequestState.UnderWayAwaited or RequestState.Internal) || !TryRelease(item))
             {
-                // While the channel is open that is a second completion. The next one may meet the request under way again, and then nobody can tell.
+                // While the channel is open that is a second completion.
                 ReportStray(1, "that was not under way: it came late or twice");
                 Attachment.Quarantine("it completed a request twice", null);
                 continue;

@@ -45,6 +45,30 @@ public sealed class ContainmentTests
     }
 
     [Fact]
+    public async Task A_second_completion_of_a_request_that_is_under_way_again_is_not_taken_for_its_completion()
+    {
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            await using Neighbours neighbours = await Neighbours.StartAsync(scenario, "stale");
+            await Task.Run(() =>
+            {
+                using (var guest = new BadGuest(neighbours.Socket))
+                {
+                    Assert.Equal(0, guest.Read(FaultySector));
+                    guest.Submit(FaultySector);
+                    Assert.Equal(0xff, guest.StatusAfter(() => neighbours.Vhostd.Log.Contains("came late or twice", StringComparison.Ordinal)));
+                }
+
+                // The request that was never done holds the session up to the drain limit.
+                using var next = new BadGuest(neighbours.Socket, TimeSpan.FromSeconds(60));
+                Assert.Equal(1, next.Read(0));
+            });
+            await neighbours.CheckOtherAsync();
+        });
+    }
+
+    [Fact]
     public async Task A_plugin_that_promises_more_blocks_than_it_has_fails_alone()
     {
         await using var scenario = new Scenario();
@@ -256,6 +280,20 @@ public sealed class ContainmentTests
         {
             Assert.True(_requests.TryAdd(_device.RequestQueue(0).Ring, 0, VirtioBlkRequests.In, sector, 512));
             _device.RequestQueue(0).Publish();
+        }
+
+        /// <summary>The status of the submitted request once something is so.</summary>
+        public byte StatusAfter(Func<bool> condition)
+        {
+            long limit = Environment.TickCount64 + 60_000;
+            while (!condition())
+            {
+                Assert.True(Environment.TickCount64 < limit);
+                Thread.Sleep(20);
+            }
+
+            Assert.False(_device.RequestQueue(0).Ring.HasUsed);
+            return _requests.Status(0);
         }
 
         public void WaitClosed()
