@@ -11,7 +11,7 @@ public sealed class KillTests
     [Fact]
     public async Task No_byte_is_lost_or_written_out_of_order_however_often_vhostd_is_killed()
     {
-        const int Kills = 30;
+        const int Kills = 20;
         int seed = Seed();
         TestContext.Current.TestOutputHelper!.WriteLine($"seed {seed}");
         var random = new Random(seed);

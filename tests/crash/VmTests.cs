@@ -1,0 +1,144 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+
+namespace Vhost.Crash.Tests;
+
+/// <summary>Linux guests on QEMU whose vhostd is killed, replaced, or left for another one while they write.</summary>
+public sealed class VmTests
+{
+    private const int Kills = 4;
+
+    /// <summary>Disks of one guest each: blk on QEMU 7.2, scsi (and blk) on QEMU 11.1, split and packed rings.</summary>
+    [Theory]
+    [InlineData("Bookworm")]
+    [InlineData("Trixie")]
+    public async Task A_guest_that_writes_notices_no_kill_of_vhostd(string qemu)
+    {
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            bool isNew = qemu == "Trixie";
+            var builder = new ManifestBuilder();
+            var devices = new List<VhostUserDevice>();
+            foreach (string packed in (string[])["off", "on"])
+            {
+                string name = $"vhost.{packed}";
+                string socket = scenario.FilePath($"{packed}.sock");
+                builder.File($"File-{packed}", Disk.Create(scenario.FilePath($"{packed}.img"), 32));
+                _ = isNew ? builder.Scsi(name, socket, $"File-{packed}") : builder.Blk(name, socket, $"File-{packed}");
+                devices.Add(isNew ? VhostUserDevice.Scsi(socket, $"packed={packed}", reconnect: true) : VhostUserDevice.Blk(socket, $"packed={packed}", reconnect: true));
+            }
+
+            JsonObject manifest = builder.Build();
+            VhostdProcess vhostd = await VhostdProcess.StartAsync(scenario, manifest);
+            GuestVm vm = await GuestVm.StartAsync(scenario, new GuestVmOptions { Qemu = Enum.Parse<QemuRelease>(qemu), Disks = devices });
+            await vm.WaitForDisksAsync(2);
+            string[] disks = isNew ? ["/dev/sda", "/dev/sdb"] : ["/dev/vda", "/dev/vdb"];
+            foreach (string disk in disks)
+            {
+                await StartLoadAsync(vm, disk);
+            }
+
+            for (int kill = 0; kill < Kills; kill++)
+            {
+                long[] before = await WrittenAsync(vm, disks);
+                await Deadline.UntilAsync("both disks are written", TimeSpan.FromSeconds(120), async () =>
+                    (await WrittenAsync(vm, disks)).Zip(before).All(pair => pair.First > pair.Second + 200));
+                vhostd.Kill();
+                vhostd = await VhostdProcess.StartAsync(scenario, manifest);
+            }
+
+            await EndLoadAsync(vm, disks);
+
+            // The kernel has seen neither an error nor a command that it had to give up.
+            string messages = await vm.CheckAsync("dmesg");
+            Assert.DoesNotContain("I/O error", messages, StringComparison.Ordinal);
+            TestContext.Current.TestOutputHelper!.WriteLine($"{Kills} kills, writes per disk: {string.Join(", ", await WrittenAsync(vm, disks))}");
+        });
+    }
+
+    [Theory]
+    [InlineData("blk", "Trixie")]
+    public async Task A_guest_that_writes_migrates_to_another_vhostd_and_back(string type, string qemu)
+    {
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            string disk = type == "blk" ? "/dev/vda" : "/dev/sda";
+            string image = Disk.Create(scenario.FilePath("disk.img"), 32);
+            GuestVm? vm = null;
+            for (int station = 0; station < 3; station++)
+            {
+                // Two hosts: the third station is the first one again, started anew.
+                string socket = scenario.FilePath($"{station}.sock");
+                var builder = new ManifestBuilder().Bdev("File0", "file", new() { ["path"] = image, ["migration"] = true });
+                VhostdProcess vhostd = await VhostdProcess.StartAsync(scenario, (type == "blk" ? builder.Blk("vhost.0", socket, "File0") : builder.Scsi("vhost.0", socket, "File0")).Build());
+                var options = new GuestVmOptions
+                {
+                    Qemu = Enum.Parse<QemuRelease>(qemu),
+                    Disks = [type == "blk" ? VhostUserDevice.Blk(socket) : VhostUserDevice.Scsi(socket)],
+                };
+                if (vm is null)
+                {
+                    vm = await GuestVm.StartAsync(scenario, options);
+                    await vm.WaitForDisksAsync(1);
+                    await StartLoadAsync(vm, disk);
+                }
+                else
+                {
+                    long before = (await WrittenAsync(vm, [disk]))[0];
+                    await Deadline.UntilAsync("the disk is written", TimeSpan.FromSeconds(120), async () => (await WrittenAsync(vm, [disk]))[0] > before + 100);
+                    string uri = $"unix:{scenario.FilePath($"{station}.migration")}";
+                    GuestVm next = await GuestVm.StartIncomingAsync(scenario, options, $"station{station}", uri);
+                    await vm.MigrateAsync(uri, TimeSpan.FromSeconds(180));
+                    vm.Kill();
+                    vm = next;
+                    before = (await WrittenAsync(vm, [disk]))[0];
+                    await Deadline.UntilAsync("the disk is written after the migration", TimeSpan.FromSeconds(120), async () => (await WrittenAsync(vm, [disk]))[0] > before + 100);
+                }
+            }
+
+            await EndLoadAsync(vm!, [disk]);
+            Assert.DoesNotContain("I/O error", await vm!.CheckAsync("dmesg"), StringComparison.Ordinal);
+        });
+    }
+
+    // Each block that was read back is compared while the load goes on, and all of the last pass at its end.
+    private static Task StartLoadAsync(GuestVm vm, string disk) => vm.CheckAsync(
+        $$"""
+        cat > /run/load-{{Path.GetFileName(disk)}} <<'END'
+        fio --name=load --filename={{disk}} --ioengine=libaio --direct=1 --rw=randwrite --bs=4096 --iodepth=8 --size=8M --loops=100000 \
+          --verify=crc32c --verify_backlog=128 --verify_fatal=1
+        echo "exit code $?"
+        END
+        setsid bash /run/load-{{Path.GetFileName(disk)}} > /run/log-{{Path.GetFileName(disk)}} 2>&1 < /dev/null &
+        """);
+
+    private static async Task EndLoadAsync(GuestVm vm, string[] disks)
+    {
+        // Interrupted, fio ends what is under way and reports; a block that was wrong, or a request that failed, would have ended it before.
+        string[] logs = [.. disks.Select(disk => $"/run/log-{Path.GetFileName(disk)}")];
+        Assert.DoesNotContain("exit code", await vm.CheckAsync($"cat {string.Join(' ', logs)}"), StringComparison.Ordinal);
+        await vm.CheckAsync("for p in $(pidof fio); do kill -INT $p; done; true");
+        foreach (string log in logs)
+        {
+            await Deadline.UntilAsync("fio has ended", TimeSpan.FromSeconds(120), async () =>
+                (await vm.CheckAsync($"cat {log}")).Contains("exit code", StringComparison.Ordinal));
+            string output = await vm.CheckAsync($"cat {log}");
+            Assert.Contains("err= 0", output, StringComparison.Ordinal);
+            Assert.Matches("exit code (0|128)", output);
+        }
+
+        foreach (string disk in disks)
+        {
+            await vm.CheckAsync(Fio.Verify(disk, 4, more: "--offset=16M"), TimeSpan.FromSeconds(120));
+        }
+    }
+
+    private static async Task<long[]> WrittenAsync(GuestVm vm, string[] disks)
+    {
+        string stat = await vm.CheckAsync(string.Join("; ", disks.Select(d => $"cat /sys/block/{Path.GetFileName(d)}/stat")), TimeSpan.FromSeconds(120));
+        return [.. stat.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(line => long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[4], CultureInfo.InvariantCulture))];
+    }
+}
