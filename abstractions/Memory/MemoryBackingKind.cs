@@ -14,4 +14,10 @@ public enum MemoryBackingKind
 
     /// <summary>Memory that devices must not reach, because what they read or write there may be wrong: their data is copied.</summary>
     Unreachable,
+
+    /// <summary>
+    /// A BAR of another PCI device, as <see cref="DeviceBar"/>, which devices that the hypervisor emulates reach through copies only (QEMU's <c>vfio-user-pci</c>): one that
+    /// maps a buffer twice, as QEMU's virtio-scsi does, writes a stale copy over what it read. A driver of such a device copies the data itself.
+    /// </summary>
+    CopiedBar,
 }

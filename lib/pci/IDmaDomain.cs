@@ -32,6 +32,12 @@ public interface IDmaDomain
     /// <returns>False if the device cannot reach the address: the caller uses a bounce buffer and counts it.</returns>
     bool TryTranslate(nint address, nuint lengthBytes, out ulong iova, out nuint contiguousBytes);
 
+    /// <summary>
+    /// The same domain without the guest memory that a device may map once only (<see cref="MemoryBackingKind.CopiedBar"/>): for drivers of devices that may map a buffer more
+    /// often. They bounce those transfers.
+    /// </summary>
+    IDmaDomain WithoutCopiedBars => this;
+
     /// <summary>Counts a transfer that a driver had to send through a bounce buffer. Any thread; one interlocked addition, on the slow path only.</summary>
     /// <param name="lengthBytes">Length of the transfer.</param>
     void CountBounce(nuint lengthBytes)

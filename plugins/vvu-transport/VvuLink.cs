@@ -8,7 +8,7 @@ namespace Vhost.Plugins.VvuTransport;
 /// A session's link over a vvu device: messages are buffers of two virtqueues, memory is a BAR, kicks are interrupts, calls are doorbells. Offsets of memory
 /// regions are offsets in the BAR here: <see cref="MemoryTable"/> has rewritten them.
 /// </summary>
-internal sealed class VvuLink(VvuDevice device, bool allowsDma) : IVhostUserLink
+internal sealed class VvuLink(VvuDevice device, MemoryBackingKind memoryKind) : IVhostUserLink
 {
     /// <inheritdoc/>
     public bool CarriesDescriptors => false;
@@ -53,9 +53,9 @@ internal sealed class VvuLink(VvuDevice device, bool allowsDma) : IVhostUserLink
         return new VvuRegion(
             new MemoryRegion(
                 description.GuestAddress, address, description.LengthBytes, IsWritable: true,
-                allowsDma
-                    ? new MemoryBacking(MemoryBackingKind.DeviceBar, 4096, -1, offset, device.Pci.Address, bar.Index, physical)
-                    : new MemoryBacking(MemoryBackingKind.Unreachable, 4096)),
+                memoryKind == MemoryBackingKind.Unreachable
+                    ? new MemoryBacking(memoryKind, 4096)
+                    : new MemoryBacking(memoryKind, 4096, -1, offset, device.Pci.Address, bar.Index, physical)),
             offset,
             device);
     }

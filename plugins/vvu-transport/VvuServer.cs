@@ -39,11 +39,11 @@ internal sealed class VvuServer : IDisposable
     /// <param name="context">What the host gave the transport.</param>
     /// <param name="served">The device type's device.</param>
     /// <param name="device">The vvu device; the caller's.</param>
-    /// <param name="allowsDma">Whether the bdevs' devices may reach the Compute VM's memory.</param>
+    /// <param name="memoryKind">What the Compute VM's memory is to the bdevs' devices.</param>
     /// <param name="wake">Signalled when the server is to look around.</param>
     /// <param name="stopping">Ends the serving.</param>
     /// <param name="cut">Gives up requests that are under way.</param>
-    public VvuServer(TransportContext context, IVirtioDevice served, VvuDevice device, bool allowsDma, EventFd wake, CancellationToken stopping, CancellationToken cut)
+    public VvuServer(TransportContext context, IVirtioDevice served, VvuDevice device, MemoryBackingKind memoryKind, EventFd wake, CancellationToken stopping, CancellationToken cut)
     {
         _context = context;
         _served = served;
@@ -51,7 +51,7 @@ internal sealed class VvuServer : IDisposable
         _wake = wake;
         _stopping = stopping;
         _cut = cut;
-        _link = new VvuLink(device, allowsDma);
+        _link = new VvuLink(device, memoryKind);
         _slowMemory = new SlowMemoryWatch(device.MeasureMemory, nanoseconds => _context.Logger.LogWarning(
             "{Name}: {Address}: a load from the Compute VM's memory takes {Microseconds:0.#} us: this VM's hypervisor maps it no more, as QEMU does at the first interrupt of a vfio-user device's line. Everything works, some hundred times slower. Start vvu-device with --no-interrupt-line, and this VM anew",
             _context.Name, device.Pci.Address, nanoseconds / 1000.0));
@@ -82,6 +82,11 @@ internal sealed class VvuServer : IDisposable
         }
         finally
         {
+            if (_session is not null && _stopping.IsCancellationRequested)
+            {
+                _context.Logger.LogWarning("{Name}: the other VM loses its disks until vhostd is back; {Remedy}", _context.Name, Remedy);
+            }
+
             EndSession();
             if (!_device.Pci.Removed.IsCancellationRequested)
             {
@@ -92,6 +97,10 @@ internal sealed class VvuServer : IDisposable
             _status = "stopped";
         }
     }
+
+    private string Remedy => _device.HasFullForwarding
+        ? "then it goes on by itself if its QEMU connects again (reconnect on the chardev; for vhost-user-scsi that takes QEMU 8.2 or newer), else restart that VM"
+        : "then that VM must be restarted: this vvu device cannot make it begin a new session";
 
     /// <inheritdoc/>
     public void Dispose() => _epoll.Dispose();

@@ -109,11 +109,16 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
     }
 
     /// <summary>
-    /// Only vvu-device forwards everything, and in a VM its BAR is no RAM to the machine's emulated devices: QEMU lets them work on copies, and virtio-scsi's copy
-    /// is written back over what the disk was read into. Over a vfio-user socket there is no such machine between.
+    /// What the Compute VM's memory is to the bdevs' devices. In a VM on stock QEMU the BAR is no RAM to emulated devices: they work on copies of it. NVMe is right there, because it maps
+    /// each buffer once; virtio-scsi maps it twice, and the stale copy is written back over what the disk was read into. A device that only shows the published contract may be such a BAR
+    /// too, and nothing tells. Over a vfio-user socket there is no machine between.
     /// </summary>
-    internal static bool AllowsDma(VvuTransportOptions options, bool hasFullForwarding) =>
-        options.DirectDma ?? (!hasFullForwarding || options.Address.Contains('/', StringComparison.Ordinal));
+    internal static MemoryBackingKind MemoryKind(VvuTransportOptions options) => options.DirectDma switch
+    {
+        true => MemoryBackingKind.DeviceBar,
+        false => MemoryBackingKind.Unreachable,
+        null => options.Address.Contains('/', StringComparison.Ordinal) ? MemoryBackingKind.DeviceBar : MemoryBackingKind.CopiedBar,
+    };
 
     private VvuDevice Open()
     {
@@ -140,7 +145,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         {
             using (device)
             {
-                using var server = new VvuServer(context, _served!, device, AllowsDma(options, device.HasFullForwarding), _wake, _stopping.Token, _cut.Token);
+                using var server = new VvuServer(context, _served!, device, MemoryKind(options), _wake, _stopping.Token, _cut.Token);
                 _server = server;
                 server.Run();
             }

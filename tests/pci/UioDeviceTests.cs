@@ -124,6 +124,29 @@ public sealed unsafe class UioDeviceTests : IDisposable
     }
 
     [Fact]
+    public void A_bar_that_emulated_devices_copy_is_left_out_for_those_that_map_a_buffer_twice()
+    {
+        using IPciDevice device = new PciDeviceOpener(_machine.Paths).Open("0000:00:05.0", NullLogger.Instance);
+        var registry = new TestRegistry();
+        IDmaDomain once = device.Dma.WithoutCopiedBars;
+        using IDisposable follow = once.Follow(registry);
+        using MemoryMapping memory = MemoryMapping.MapAnonymous(8192);
+        nint address = (nint)memory.Address;
+        IDisposable copied = registry.Register(new MemoryRegion(0, address, 4096, true, new MemoryBacking(MemoryBackingKind.CopiedBar, 4096, PhysicalAddress: 0xfe00_0000)));
+        using IDisposable bar = registry.Register(new MemoryRegion(
+            4096, address + 4096, 4096, true, new MemoryBacking(MemoryBackingKind.DeviceBar, 4096, PhysicalAddress: 0xfe10_0000)));
+        using DmaMemory own = once.Allocate(4096, isContiguous: true);
+        Assert.True(device.Dma.TryTranslate(address + 4, 8, out ulong iova, out _));
+        Assert.Equal(0xfe00_0004UL, iova);
+        Assert.False(once.TryTranslate(address + 4, 8, out _, out _));
+        Assert.True(once.TryTranslate(address + 4100, 8, out iova, out _));
+        Assert.Equal(0xfe10_0004UL, iova);
+        Assert.True(once.TryTranslate(own.Address, 8, out _, out _));
+        copied.Dispose();
+        Assert.False(device.Dma.TryTranslate(address + 4, 8, out _, out _));
+    }
+
+    [Fact]
     public void Without_hugetlbfs_the_remedy_is_named()
     {
         File.WriteAllText(Path.Combine(_machine.Paths.Proc, "mounts"), "none / ext4 rw 0 0\n");

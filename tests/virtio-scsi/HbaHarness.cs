@@ -50,8 +50,8 @@ internal sealed unsafe class HbaHarness : IDisposable
 
     public string LogText => string.Join("\n", Bdevs.Log.Lines.Select(line => $"{line.Level}: {line.Text}"));
 
-    public void AnnounceGuest() =>
-        _registry.Register(new MemoryRegion(0, (nint)_guest.Address, GuestBytes, true, new MemoryBacking(MemoryBackingKind.Ram, 4096, _guestFile.Raw)));
+    public void AnnounceGuest(MemoryBackingKind kind = MemoryBackingKind.Ram) =>
+        _registry.Register(new MemoryRegion(0, (nint)_guest.Address, GuestBytes, true, new MemoryBacking(kind, 4096, _guestFile.Raw)));
 
     public HbaHarness Start()
     {

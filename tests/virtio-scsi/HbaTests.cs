@@ -131,6 +131,19 @@ public sealed unsafe class HbaTests
         Assert.True(harness.Bounced > 0);
     }
 
+    [Fact]
+    public void A_bar_that_emulated_hbas_lose_data_in_is_bounced_and_counted()
+    {
+        using var harness = new HbaHarness().Start();
+        harness.AnnounceGuest(MemoryBackingKind.CopiedBar);
+        using var driver = harness.Bdevs.Open();
+        new Random(3).NextBytes(new Span<byte>(harness.Guest, 8192));
+        Assert.Equal(BlockStatus.Success, driver.Run(BlockOperation.Write, 8, 16, harness.Guest, 8192));
+        Assert.Equal(BlockStatus.Success, driver.Run(BlockOperation.Read, 8, 16, harness.Guest + 65536, 8192));
+        Assert.True(new Span<byte>(harness.Guest, 8192).SequenceEqual(new Span<byte>(harness.Guest + 65536, 8192)));
+        Assert.Equal(2, harness.Bounced);
+    }
+
     [Theory]
     [InlineData(VirtioScsiFault.Busy)]
     [InlineData(VirtioScsiFault.TaskSetFull)]

@@ -13,6 +13,7 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
 {
     private readonly Lock _lock = new();
     private readonly DmaTable _table = new();
+    private readonly DmaTable _withoutCopiedBars = new();
     private readonly Dictionary<IMemoryRegistry, Following> _followed = [];
     private readonly Dictionary<(nint, ulong), GuestRegion> _guestRegions = [];
     private ulong _allocatedBytes;
@@ -48,6 +49,8 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
         }
     }
 
+    public IDmaDomain WithoutCopiedBars => new View(this);
+
     protected ILogger Logger { get; } = logger;
 
     public bool TryTranslate(nint address, nuint lengthBytes, out ulong iova, out nuint contiguousBytes) =>
@@ -75,6 +78,7 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
             }
 
             _table.Add(memory.Ranges);
+            _withoutCopiedBars.Add(memory.Ranges);
             _allocatedBytes += memory.LengthBytes;
             return memory;
         }
@@ -136,6 +140,14 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
                     ? throw new PciException("its transport forbids devices to reach this memory")
                     : Attach(region);
                 _table.Add(added.Attachment.Ranges);
+                if (region.Backing.Kind == MemoryBackingKind.CopiedBar)
+                {
+                    LogCopiedBar(Logger, region.LengthBytes, region.GuestAddress, region.Backing.DeviceAddress);
+                }
+                else
+                {
+                    _withoutCopiedBars.Add(added.Attachment.Ranges);
+                }
             }
             catch (Exception e) when (e is IOException)
             {
@@ -158,6 +170,7 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
             {
                 // Out of the table first: nobody translates to it any more when the device loses it.
                 _table.Remove(attachment.Ranges);
+                _withoutCopiedBars.Remove(attachment.Ranges);
                 attachment.Detach();
             }
         }
@@ -168,12 +181,18 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
         lock (_lock)
         {
             _table.Remove(memory.Ranges);
+            _withoutCopiedBars.Remove(memory.Ranges);
             _allocatedBytes -= memory.LengthBytes;
         }
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Bytes} bytes of guest memory at 0x{GuestAddress:x} cannot be reached by the device and will be bounced: {Reason}")]
     private static partial void LogUnreachable(ILogger logger, ulong bytes, ulong guestAddress, string reason);
+
+    [LoggerMessage(
+        Level = LogLevel.Information,
+        Message = "{Bytes} bytes of guest memory at 0x{GuestAddress:x} lie in a BAR of {Device} that emulated disks reach through copies: NVMe reads and writes there itself, for virtio-scsi the data is copied")]
+    private static partial void LogCopiedBar(ILogger logger, ulong bytes, ulong guestAddress, string? device);
 
     /// <summary>Memory of a domain; gives itself back when disposed.</summary>
     internal sealed class DomainMemory(DmaDomain domain, nuint address, nuint length, IReadOnlyList<DmaRange> ranges, Action free)
@@ -192,6 +211,25 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
                 free();
             }
         }
+    }
+
+    /// <summary>The domain as a device sees it that may map a buffer twice.</summary>
+    private sealed class View(DmaDomain domain) : IDmaDomain
+    {
+        private readonly DmaTable _table = domain._withoutCopiedBars;
+
+        public DmaStatistics Statistics => domain.Statistics;
+
+        public bool IsPhysical => domain.IsPhysical;
+
+        public DmaMemory Allocate(nuint lengthBytes, bool isContiguous) => domain.Allocate(lengthBytes, isContiguous);
+
+        public IDisposable Follow(IMemoryRegistry registry) => domain.Follow(registry);
+
+        public void CountBounce(nuint lengthBytes) => domain.CountBounce(lengthBytes);
+
+        public bool TryTranslate(nint address, nuint lengthBytes, out ulong iova, out nuint contiguousBytes) =>
+            _table.TryTranslate((nuint)address, lengthBytes, out iova, out contiguousBytes);
     }
 
     private sealed class GuestRegion

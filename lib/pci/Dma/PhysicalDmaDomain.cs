@@ -93,7 +93,7 @@ internal sealed unsafe class PhysicalDmaDomain(PciPaths paths, ILogger logger) :
     {
         switch (region.Backing.Kind)
         {
-            case MemoryBackingKind.DeviceBar when region.Backing.PhysicalAddress != 0:
+            case MemoryBackingKind.DeviceBar or MemoryBackingKind.CopiedBar when region.Backing.PhysicalAddress != 0:
                 return new DmaAttachment([new DmaRange((nuint)region.HostAddress, (nuint)region.LengthBytes, region.Backing.PhysicalAddress)], static () => { });
             case MemoryBackingKind.HugeTlb:
                 return new DmaAttachment(Translate((nuint)region.HostAddress, (nuint)region.LengthBytes, (nuint)region.Backing.PageSizeBytes, region.IsWritable), static () => { });

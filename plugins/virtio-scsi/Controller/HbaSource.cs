@@ -287,7 +287,7 @@ internal sealed partial class HbaSource : IBdevSource, IRequestQueueOwner
                 queue.Registration = queue.Reactor.AddPoller($"{_context.Name} request queue {index}", queue, wakeDescriptor);
                 _timers[index] ??= queue.Reactor.AddTimer(TimeSpan.FromMilliseconds(20), static state => ((RequestQueue)state!).CheckDeadlines(), queue);
                 var (memory, doorbell) = life.RequestQueues[index];
-                queue.Start(memory, doorbell, device.Dma, life.Config.MaxSegments, life.TransferBytes);
+                queue.Start(memory, doorbell, device.Dma.WithoutCopiedBars, life.Config.MaxSegments, life.TransferBytes);
             });
         }
 
