@@ -16,7 +16,8 @@ fail() { echo "test.sh: $*" >&2; echo "0 passed, 1 failed"; exit 1; }
 echo "== building"
 dotnet build Plugins.sln -c Release -v q -nologo || fail "the build failed; see above"
 dotnet publish host -c Release -o artifacts/vhostd -v q -nologo || fail "publishing vhostd failed; see above"
-export VHOST_TEST_VHOSTD="$PWD/artifacts/vhostd"
+dotnet publish vvu-device -c Release -o artifacts/vvu-device -v q -nologo || fail "publishing vvu-device failed; see above"
+export VHOST_TEST_VHOSTD="$PWD/artifacts/vhostd" VHOST_TEST_VVU_DEVICE="$PWD/artifacts/vvu-device"
 echo "== built in $((SECONDS - started)) s"
 
 # A test project names its group: <TestGroup>; without one it belongs to the main job.

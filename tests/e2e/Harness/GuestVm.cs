@@ -6,7 +6,7 @@ namespace Vhost.EndToEnd.Tests.Harness;
 /// <summary>A Linux guest on an emulated machine (<c>accel=tcg</c>) with vhost-user disks.</summary>
 internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
 {
-    private static readonly TimeSpan BootTimeout = TimeSpan.FromSeconds(180);
+    private static readonly TimeSpan BootTimeout = TimeSpan.FromSeconds(300);
     private static readonly TimeSpan CommandTimeout = TimeSpan.FromSeconds(60);
 
     private readonly ChildProcess _qemu;

@@ -6,8 +6,8 @@ namespace Vhost.EndToEnd.Tests.Harness;
 internal static class TestEnvironment
 {
     private static readonly Lazy<string> SetUpDirectory = new(SetUp);
-    private static readonly Lazy<string> PublishedDirectory = new(FindOrPublish);
-    private static readonly Lazy<string> PublishedVvuDevice = new(static () => Publish("vvu-device", "vvu-device-e2e"));
+    private static readonly Lazy<string> PublishedDirectory = new(static () => FindOrPublish("VHOST_TEST_VHOSTD", "vhostd", "host"));
+    private static readonly Lazy<string> PublishedVvuDevice = new(static () => FindOrPublish("VHOST_TEST_VVU_DEVICE", "vvu-device", "vvu-device"));
 
     /// <summary>The top of the repository.</summary>
     public static string RepositoryRoot { get; } = FindRoot();
@@ -21,7 +21,7 @@ internal static class TestEnvironment
     /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOST_TEST_VHOSTD, or made on first use.</summary>
     public static string VhostdDirectory => PublishedDirectory.Value;
 
-    /// <summary>The vvu-device program, published on first use.</summary>
+    /// <summary>The vvu-device program: in the directory of the environment variable VHOST_TEST_VVU_DEVICE, or published on first use.</summary>
     public static string VvuDevice => Path.Combine(PublishedVvuDevice.Value, "vvu-device");
 
     /// <summary>The path of a program that the set-up prepared, for example <c>qemu-bookworm</c>.</summary>
@@ -46,16 +46,16 @@ internal static class TestEnvironment
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1].Trim();
     }
 
-    private static string FindOrPublish()
+    private static string FindOrPublish(string variable, string program, string project)
     {
-        if (Environment.GetEnvironmentVariable("VHOST_TEST_VHOSTD") is { Length: > 0 } directory)
+        if (Environment.GetEnvironmentVariable(variable) is { Length: > 0 } directory)
         {
-            return File.Exists(Path.Combine(directory, "vhostd"))
+            return File.Exists(Path.Combine(directory, program))
                 ? Path.GetFullPath(directory)
-                : throw new EndToEndException($"VHOST_TEST_VHOSTD is {directory}, but there is no vhostd in it");
+                : throw new EndToEndException($"{variable} is {directory}, but there is no {program} in it");
         }
 
-        return Publish("host", "vhostd-e2e");
+        return Publish(project, $"{program}-e2e");
     }
 
     private static string Publish(string project, string name)

@@ -22,10 +22,14 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
     public string Log => _process.StandardOutput + _process.StandardError;
 
     /// <summary>Starts vhostd in a scenario and waits until it says that it is ready; then every socket of the manifest has to be there.</summary>
-    public static async Task<VhostdProcess> StartAsync(Scenario scenario, JsonObject manifest, params string[] arguments)
+    public static Task<VhostdProcess> StartAsync(Scenario scenario, JsonObject manifest, params string[] arguments) =>
+        StartAsync(scenario, manifest.ToJsonString(), arguments);
+
+    /// <summary>The same with the text of a manifest.</summary>
+    public static async Task<VhostdProcess> StartAsync(Scenario scenario, string manifest, params string[] arguments)
     {
         string file = scenario.FilePath("manifest.json");
-        await File.WriteAllTextAsync(file, manifest.ToJsonString());
+        await File.WriteAllTextAsync(file, manifest);
         VhostdProcess vhostd = scenario.Add(new VhostdProcess(
             ChildProcess.Start("vhostd", Path.Combine(TestEnvironment.VhostdDirectory, "vhostd"), ["run", file, .. arguments])));
         await Deadline.UntilAsync(
@@ -33,7 +37,7 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
             StartTimeout,
             () => vhostd._process.StandardOutput.Contains("vhostd is ready", StringComparison.Ordinal)
                 || (vhostd._process.HasExited ? throw new EndToEndException($"vhostd ended with exit code {vhostd._process.ExitCode} instead of serving") : false));
-        Assert.All(SocketsOf(manifest), s => Assert.True(File.Exists(s), $"{s} is not there although vhostd is ready"));
+        Assert.All(SocketsOf(JsonNode.Parse(manifest)!.AsObject()), s => Assert.True(File.Exists(s), $"{s} is not there although vhostd is ready"));
         return vhostd;
     }
 
