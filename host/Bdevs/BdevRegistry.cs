@@ -157,6 +157,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
 internal sealed class SourcePublisher(BdevRegistry registry, string sourceName, BdevDeclaration declaration) : IBdevPublisher
 {
     private volatile bool _isClosed;
+    private volatile Task _closing = Task.CompletedTask;
 
     internal string SourceName => sourceName;
 
@@ -174,7 +175,8 @@ internal sealed class SourcePublisher(BdevRegistry registry, string sourceName, 
     }
 
     /// <inheritdoc/>
-    public ValueTask WithdrawAsync(string name, string reason) => registry.WithdrawAsync(this, name, reason);
+    // A source that is stopped withdraws what it had; the host has begun to do that before.
+    public ValueTask WithdrawAsync(string name, string reason) => _isClosed ? new ValueTask(_closing) : registry.WithdrawAsync(this, name, reason);
 
     /// <inheritdoc/>
     public void NotifyChanged(string name) => registry.NotifyChanged(this, name);
@@ -183,6 +185,6 @@ internal sealed class SourcePublisher(BdevRegistry registry, string sourceName, 
     internal Task CloseAsync(string reason)
     {
         _isClosed = true;
-        return registry.WithdrawAllAsync(this, reason);
+        return _closing = registry.WithdrawAllAsync(this, reason);
     }
 }
