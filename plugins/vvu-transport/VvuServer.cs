@@ -16,6 +16,7 @@ internal sealed class VvuServer : IDisposable
     private const string Listening = "waiting for the other VM";
     private static readonly TimeSpan IdleInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan PolledIntervalMax = TimeSpan.FromMilliseconds(10);
+    private static readonly TimeSpan LookInterval = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan HandshakeLimit = TimeSpan.FromSeconds(5);
     private readonly TransportContext _context;
     private readonly IVirtioDevice _served;
@@ -33,6 +34,7 @@ internal sealed class VvuServer : IDisposable
     private bool _isWarned;
     private bool _isDropping;
     private int _polledMilliseconds = 1;
+    private long _lastLook = long.MinValue;
     private volatile string _status = Listening;
 
     /// <summary>Prepares to serve.</summary>
@@ -73,7 +75,11 @@ internal sealed class VvuServer : IDisposable
             _device.WriteStatus(VvuDevice.SlaveUp);
             while (!_stopping.IsCancellationRequested && !_device.Pci.Removed.IsCancellationRequested)
             {
-                Turn();
+                if (IsTurnDue())
+                {
+                    Turn();
+                }
+
                 if (_device.Receive.TryArm())
                 {
                     Wait();
@@ -104,6 +110,18 @@ internal sealed class VvuServer : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _epoll.Dispose();
+
+    // Where nothing interrupts, messages are looked for in memory at each wake-up; the device's registers, each a way out of this VM and back, more rarely.
+    private bool IsTurnDue()
+    {
+        if (_device.Vectors.Count == 0 && !_device.Receive.HasMessage && _lastLook != long.MinValue && Stopwatch.GetElapsedTime(_lastLook) < LookInterval)
+        {
+            return false;
+        }
+
+        _lastLook = Stopwatch.GetTimestamp();
+        return true;
+    }
 
     private void Turn()
     {

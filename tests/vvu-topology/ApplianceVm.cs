@@ -103,18 +103,18 @@ internal sealed class ApplianceVm : IDiagnosable, IAsyncDisposable
         return long.Parse((string)details["bounced_commands"]!, CultureInfo.InvariantCulture);
     }
 
-    /// <summary>CPU time that vhostd takes, and how often its threads wake up, in some seconds.</summary>
-    public async Task<(double CpuMilliseconds, long WakeUps)> MeasureAsync(int seconds)
+    /// <summary>What vhostd does in some seconds, by the kernel's count of its CPU time and its own count of what its only reactor does.</summary>
+    public async Task<Idling> MeasureAsync(int seconds)
     {
-        const string read = "p=$(cat vhostd.pid); echo $(awk '{ print $14 + $15 }' /proc/$p/stat) $(awk '/^voluntary/ { n += $2 } END { print n }' /proc/$p/task/*/status)";
-        string output = await RunAsync($"{read}; sleep {seconds}; {read}");
-        (long Ticks, long WakeUps)[] moments =
-        [
-            .. output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => line.Split(' ')).Select(w => (Number(w[0]), Number(w[1]))),
-        ];
-        return ((moments[1].Ticks - moments[0].Ticks) * 10.0, moments[1].WakeUps - moments[0].WakeUps);
-
-        static long Number(string text) => long.Parse(text, CultureInfo.InvariantCulture);
+        const string look = "echo $(awk '{ print $14 + $15 }' /proc/$(cat vhostd.pid)/stat); vhostd rpc vhostd_get_status --socket /run/vhostd.sock | tr -d '\n'; echo";
+        string[] lines = (await RunAsync($"{look}; sleep {seconds}; {look}")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        JsonNode[] statuses = [JsonNode.Parse(lines[1])!, JsonNode.Parse(lines[3])!];
+        double elapsed = (double)statuses[1]["time_seconds"]! - (double)statuses[0]["time_seconds"]!;
+        JsonNode[] reactors = [.. statuses.Select(s => s["reactors"]!.AsArray().Single()!)];
+        // The kernel counts hundredths of a second.
+        double cpuSeconds = (long.Parse(lines[2], CultureInfo.InvariantCulture) - long.Parse(lines[0], CultureInfo.InvariantCulture)) / 100.0;
+        return new Idling(
+            cpuSeconds / elapsed, ((double)reactors[1]["sleep_seconds"]! - (double)reactors[0]["sleep_seconds"]!) / elapsed, ((long)reactors[1]["polls"]! - (long)reactors[0]["polls"]!) / elapsed);
     }
 
     /// <inheritdoc/>

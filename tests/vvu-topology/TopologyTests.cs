@@ -76,8 +76,8 @@ public sealed class TopologyTests
             await VvuDevices.StartAsync(scenario);
             ApplianceVm appliance = await ApplianceVm.StartAsync(scenario, hasIommu: false);
             await appliance.StartVhostdAsync();
-            (double alone, long aloneWakeUps) = await appliance.MeasureAsync(IdleSeconds);
             steps.Done("the appliance serves");
+            steps.Say($"idle vhostd, no Compute VM: {await appliance.MeasureAsync(IdleSeconds)}");
 
             GuestVm compute = await ComputeVm.StartAsync(scenario, QemuRelease.Bookworm, "compute");
             IReadOnlyList<string> luns = await ComputeVm.ScsiDisksAsync(compute);
@@ -90,9 +90,12 @@ public sealed class TopologyTests
             Assert.NotEqual(0, await appliance.CopiedCommandsAsync("VirtioScsi0t0"));
             steps.Done("fio is right on each; NVMe was not copied");
 
-            (double idle, long idleWakeUps) = await appliance.MeasureAsync(IdleSeconds);
-            steps.Say($"idle vhostd, no Compute VM: {alone / IdleSeconds / 10:F1} % of a CPU, {aloneWakeUps / IdleSeconds} wake-ups/s");
-            steps.Say($"idle vhostd, Compute VM connected: {idle / IdleSeconds / 10:F1} % of a CPU, {idleWakeUps / IdleSeconds} wake-ups/s");
+            Idling idle = await appliance.MeasureAsync(IdleSeconds);
+            steps.Say($"idle vhostd, Compute VM connected: {idle}");
+
+            // No device interrupts here: the queues are polled, but with back-off. Eight queues once a millisecond each; without back-off it were millions, and no sleep.
+            Assert.True(idle.Asleep > 0);
+            Assert.InRange(idle.PollsPerSecond, 1, 16_000);
 
             await ComputeVm.MakeFilesAsync(compute, ComputeVm.Blk);
 
@@ -125,7 +128,8 @@ public sealed class TopologyTests
         string log = await appliance.ReadLogAsync();
         Assert.Contains("guest: the other VM loses its disks until vhostd is back", log, StringComparison.Ordinal);
         Assert.Contains("vhost-user-scsi that takes QEMU 8.2 or newer", log, StringComparison.Ordinal);
-        Assert.DoesNotContain(" fail: ", log, StringComparison.Ordinal);
+        Assert.DoesNotContain(" fail: vhostd.transport", log, StringComparison.Ordinal);
+        Assert.DoesNotContain("withdrawing", log, StringComparison.Ordinal);
         await appliance.StartVhostdAsync();
         await ComputeVm.WaitForWritesAsync(vm, 40, disks);
         await vm.CheckAsync("touch /run/enough");
