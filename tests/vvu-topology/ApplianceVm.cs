@@ -84,12 +84,12 @@ internal sealed class ApplianceVm : IDiagnosable, IAsyncDisposable
         });
     }
 
-    /// <summary>Stops vhostd by SIGTERM, which it has to follow in order.</summary>
+    /// <summary>Stops vhostd by SIGTERM, which it has to follow in order and within its five seconds; where an emulated CPU is too slow for those, it has to say what it cut short.</summary>
     public async Task StopVhostdAsync()
     {
         string code = await RunAsync("kill -TERM $(cat vhostd.pid); for i in $(seq 600); do [ -e vhostd.exit ] && break; sleep 0.1; done; cat vhostd.exit");
-        await ReadLogAsync();
-        Assert.Equal("0", code.Trim());
+        string log = await ReadLogAsync();
+        Assert.True(code.Trim() == "0" || (code.Trim() == "1" && log.Contains("the stop was cut short", StringComparison.Ordinal)), $"exit code {code}");
     }
 
     /// <summary>What vhostd logged since its last start.</summary>
