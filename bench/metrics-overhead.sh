@@ -21,7 +21,7 @@ measure() { # measure off|on
   rm -f "$work/ready"
   "$vhostd" -S "$work" -r "$work/rpc.sock" -m "[${cpus[0]}]" "${options[@]}" > "$work/ready" 2> "$work/log" &
   server=$!
-  until grep -q ready "$work/ready"; do kill -0 "$server"; sleep 0.1; done
+  until grep -qs ready "$work/ready"; do kill -0 "$server"; sleep 0.1; done
   "$vhostd" rpc -s "$work/rpc.sock" bdev_null_create name=N0 num_blocks=2097152 block_size=512 > /dev/null
   "$vhostd" rpc -s "$work/rpc.sock" vhost_create_blk_controller ctrlr=vhost.0 dev_name=N0 > /dev/null
   if [ "$1" = on ]; then

@@ -27,7 +27,7 @@ internal sealed class HttpService : IAsyncDisposable
     private const int MaxRequestsAtOnce = 32;
 
     // A client that does not send its request's rest, or does not read the answer, loses its place.
-    private static readonly TimeSpan RequestLimit = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan RequestLimit = TimeSpan.FromSeconds(5);
 
     private readonly HttpListener _listener = new();
     private readonly Func<HttpListenerRequest, CancellationToken, Task<HttpReply>> _answer;
