@@ -66,6 +66,26 @@ public sealed class MemoryTests
         Assert.True(!harness.Logger.Errors.Any(), harness.AllLines());
     }
 
+    [Fact]
+    public async Task Regions_that_share_a_large_page_are_all_reached()
+    {
+        // As below and above 4 GiB in a PC: the second region begins within the last 2 MiB of the first.
+        const ulong Split = (3 << 20) + 4096;
+        await using var harness = await VvuHarness.StartAsync(isBlk: true);
+        using var device = harness.Connect(isScsi: false);
+        var file = harness.Memory.Regions[0];
+
+        // Far behind what the queue and its requests take.
+        const int Offset = 8 << 20;
+        var data = new GuestBuffer(file.Description.GuestAddress + Offset, file.Description.UserAddress + Offset, file.HostAddress + Offset, BlockBytes);
+        var lower = file.Description with { LengthBytes = Split };
+        var upper = new RegionDescription(1UL << 32, FileBytes - Split, 0x7f00_0000_0000, Split);
+        device.Connection.Tell(FrontEndRequest.SetMemoryTable, Table([lower, upper]), file.File.Raw, file.File.Raw);
+        Assert.Equal(2, harness.Registry.RegisteredCount);
+        Transfer(device, data with { GuestAddress = upper.GuestAddress + (Offset - Split) }, harness, 0x51);
+        Assert.True(!harness.Logger.Errors.Any(), harness.AllLines());
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
