@@ -18,6 +18,7 @@ internal sealed unsafe class MessageQueue : IDisposable
     private readonly VirtioPciQueue _doorbell;
     private readonly Queue<int> _free = new();
     private readonly string _name;
+    private readonly int _size;
 
     public MessageQueue(VirtioPciDevice virtio, int index, string name, ulong features, ushort vector)
     {
@@ -47,6 +48,7 @@ internal sealed unsafe class MessageQueue : IDisposable
             throw;
         }
 
+        _size = size;
         for (var i = 0; i < size; i++)
         {
             _free.Enqueue(i);
@@ -90,11 +92,7 @@ internal sealed unsafe class MessageQueue : IDisposable
     /// <returns>False when the device has all buffers.</returns>
     public bool TrySend(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second)
     {
-        while (TryTakeBack(out var done, out _))
-        {
-            _free.Enqueue(done);
-        }
-
+        TakeBackSent();
         if (!_free.TryDequeue(out var index))
         {
             return false;
@@ -113,6 +111,14 @@ internal sealed unsafe class MessageQueue : IDisposable
         return true;
     }
 
+    /// <summary>How many messages that were sent the device has not taken yet.</summary>
+    /// <exception cref="VvuFailure">The device broke the ring.</exception>
+    public int CountPending()
+    {
+        TakeBackSent();
+        return _size - _free.Count;
+    }
+
     /// <summary>Whether something waits.</summary>
     public bool HasMessage => _ring.HasUsed;
 
@@ -127,6 +133,14 @@ internal sealed unsafe class MessageQueue : IDisposable
     }
 
     private void Give(int index) => _ring.TryAdd([], [new(_buffers.Iova + ((ulong)index * BufferBytes), BufferBytes)], (uint)index);
+
+    private void TakeBackSent()
+    {
+        while (TryTakeBack(out var done, out _))
+        {
+            _free.Enqueue(done);
+        }
+    }
 
     private bool TryTakeBack(out int index, out uint written)
     {

@@ -121,6 +121,15 @@ internal sealed class VvuLink(VvuDevice device, MemoryBackingKind memoryKind) : 
         }
     }
 
+    /// <summary>How many messages the device has not taken yet. Any thread.</summary>
+    internal int CountPending()
+    {
+        lock (device.Send)
+        {
+            return device.Send.CountPending();
+        }
+    }
+
     /// <summary>Memory that the device puts into a reply; this side sees it when the other VM hands it back.</summary>
     private sealed class DeviceMade : ISharedMemory
     {

@@ -17,6 +17,7 @@ internal sealed class VvuServer : IDisposable
     private static readonly TimeSpan IdleInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan PolledIntervalMax = TimeSpan.FromMilliseconds(10);
     private static readonly TimeSpan LookInterval = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan TakingLimit = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan HandshakeLimit = TimeSpan.FromSeconds(5);
     private readonly TransportContext _context;
     private readonly IVirtioDevice _served;
@@ -35,6 +36,7 @@ internal sealed class VvuServer : IDisposable
     private bool _isDropping;
     private int _polledMilliseconds = 1;
     private long _lastLook = long.MinValue;
+    private long _takingStart;
     private volatile string _status = Listening;
 
     /// <summary>Prepares to serve.</summary>
@@ -146,6 +148,12 @@ internal sealed class VvuServer : IDisposable
                 EndSession();
             }
 
+            if (!HasTakenAll())
+            {
+                // Up, what it still has would go to the next one. Down, the device throws away what it takes.
+                return;
+            }
+
             _isDropping = false;
             _device.WriteStatus(VvuDevice.SlaveUp);
             status = _device.ReadStatus();
@@ -154,6 +162,7 @@ internal sealed class VvuServer : IDisposable
         if (_isDropping)
         {
             DiscardMessages();
+            HasTakenAll();
             return;
         }
 
@@ -241,6 +250,8 @@ internal sealed class VvuServer : IDisposable
         if (_device.HasFullForwarding)
         {
             _device.WriteStatus(0);
+            // No interrupt tells of what this side did.
+            _wake.Signal();
             return;
         }
 
@@ -251,6 +262,29 @@ internal sealed class VvuServer : IDisposable
         {
             throw new VvuFailure($"{_device.Pci.Address}: the device takes no messages, so the other VM cannot be disconnected; resetting the device");
         }
+    }
+
+    // Whether the device has taken all that was sent to a session that is over. A device that does not, in a bounded time, is reset: it forgets them.
+    private bool HasTakenAll()
+    {
+        var pending = _link.CountPending();
+        if (pending == 0)
+        {
+            _takingStart = 0;
+            return true;
+        }
+
+        if (_takingStart == 0)
+        {
+            _polledMilliseconds = 1;
+            _takingStart = Stopwatch.GetTimestamp();
+        }
+        else if (Stopwatch.GetElapsedTime(_takingStart) > TakingLimit)
+        {
+            throw new VvuFailure($"{_device.Pci.Address}: the device has not taken {pending} messages for a session that is over, and would give them to the next one");
+        }
+
+        return false;
     }
 
     private void EndSession()
@@ -290,9 +324,9 @@ internal sealed class VvuServer : IDisposable
     {
         Span<EpollEvent> events = stackalloc EpollEvent[3];
         var milliseconds = (int)IdleInterval.TotalMilliseconds;
-        if (_device.Vectors.Count == 0)
+        if (_device.Vectors.Count == 0 || _takingStart != 0)
         {
-            // No interrupt at all: looks more and more rarely while nothing happens.
+            // No interrupt at all, as the tx queue never has one: looks more and more rarely while nothing happens.
             milliseconds = _polledMilliseconds;
             _polledMilliseconds = Math.Min(_polledMilliseconds * 2, (int)PolledIntervalMax.TotalMilliseconds);
         }

@@ -1,10 +1,11 @@
+using System.Text.Json.Nodes;
 using Vhost.Testing.FrontEnd;
 using Vhost.VfioUser;
 using Vhost.VhostUser;
 
 namespace Vhost.Vvu.Tests;
 
-/// <summary>How a queue is woken, and how often anybody is: by MSI-X or by a line; and a device that takes no replies.</summary>
+/// <summary>How a queue is woken, and how often anybody is: by MSI-X, by a line, by nothing at all; and a device that takes no replies.</summary>
 public sealed class InterruptTests
 {
     private const int BlockBytes = 4096;
@@ -93,11 +94,49 @@ public sealed class InterruptTests
         }
     }
 
-    [Fact]
-    public async Task A_device_that_takes_no_replies_is_named_and_no_reply_lost_in_silence()
+    [Theory]
+    [InlineData("capabilities", false)]
+    [InlineData("fixed", true)]
+    public async Task Without_any_interrupt_everything_is_polled_for_and_idle_polling_is_bounded(string layout, bool isPublished)
+    {
+        // A device without a pin; the client is told of no MSI-X either.
+        Altered? altered = null;
+        await using var harness = new VvuHarness(layout, isPublished: isPublished, hasLine: false, replace: device => altered = new Altered(device) { Interrupts = "none" });
+        var manifest = new JsonObject
+        {
+            ["bdevs"] = new JsonObject { ["Malloc0"] = new JsonObject { ["type"] = "malloc", ["sizeMiB"] = 8, ["blockSize"] = 512 } },
+            ["transports"] = new JsonObject { ["a"] = new JsonObject { ["type"] = "vvu", ["address"] = harness.VfioUserSocket } },
+            ["controllers"] = new JsonObject
+            {
+                ["vhost.0"] = new JsonObject { ["type"] = "scsi", ["transport"] = "a", ["targets"] = new JsonObject { ["0"] = "Malloc0" } },
+            },
+        };
+        using var vhostd = VhostdProcess.Start(Path.GetDirectoryName(harness.VfioUserSocket)!, manifest);
+        vhostd.WaitForLine("kicks are polled for");
+        for (var session = 0; session < 2; session++)
+        {
+            using var device = harness.Connect(isScsi: true);
+            var requests = new VirtioScsiRequests(device, 2, BlockBytes);
+            for (var round = 0; round < 2; round++)
+            {
+                requests.Data(0).Span.Fill((byte)(0x31 + session + (2 * round)));
+                Assert.True(requests.Execute(device.RequestQueue(0), 0, isWrite: true, 0, BlockBytes), requests.DescribeResult(0));
+                Assert.True(requests.Execute(device.RequestQueue(0), 1, isWrite: false, 0, BlockBytes), requests.DescribeResult(1));
+                Assert.Equal(-1, requests.Data(1).Span.IndexOfAnyExcept((byte)(0x31 + session + (2 * round))));
+                await CountIdle(altered!, vhostd.Process.Id);
+            }
+        }
+
+        Assert.Equal(0, vhostd.Stop());
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_device_that_takes_no_replies_is_named_and_no_reply_lost_in_silence(bool isPublished)
     {
         Altered? altered = null;
-        await using var harness = new VvuHarness(isPublished: true, replace: device => altered = new Altered(device));
+        await using var harness = new VvuHarness(isPublished: isPublished, replace: device => altered = new Altered(device));
         await harness.Transport.StartAsync(harness.Device, CancellationToken.None);
         using (var connection = harness.ConnectRaw())
         {
@@ -109,14 +148,66 @@ public sealed class InterruptTests
             }
 
             await VvuHarness.WaitForAsync(() => harness.Logger.Errors.Any(line => line.Contains("takes no replies", StringComparison.Ordinal)), "the error");
+            await WaitForReset(harness);
             altered.IgnoresSent = false;
             connection.TimeoutMilliseconds = 60_000;
             connection.WaitClosed();
         }
 
-        await VvuHarness.WaitForAsync(() => harness.Transport.Status == "waiting for the other VM", "the transport to come back");
         using var next = harness.Connect(isScsi: true);
         Assert.Equal(16384u, new VirtioScsiRequests(next, 1, BlockBytes).BlockCount);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Replies_that_the_device_did_not_take_never_reach_the_next_master(bool isPublished)
+    {
+        Altered? altered = null;
+        await using var harness = new VvuHarness(isPublished: isPublished, replace: device => altered = new Altered(device));
+        await harness.Transport.StartAsync(harness.Device, CancellationToken.None);
+        using (var connection = harness.ConnectRaw())
+        {
+            connection.AskNumber(FrontEndRequest.GetFeatures);
+            altered!.IgnoresSent = true;
+            for (var i = 0; i < 20; i++)
+            {
+                connection.Send(FrontEndRequest.GetQueueNum, []);
+            }
+
+            // With EVENT_IDX the device is told of the first one only. Some are in the queue, and their reader leaves.
+            await VvuHarness.WaitForAsync(() => altered.IgnoredCount > 0, "the replies");
+        }
+
+        await WaitForReset(harness);
+        altered.IgnoresSent = false;
+        using var next = harness.Connect(isScsi: true);
+        Assert.Equal(16384u, new VirtioScsiRequests(next, 1, BlockBytes).BlockCount);
+    }
+
+    private static Task WaitForReset(VvuHarness harness) =>
+        VvuHarness.WaitForAsync(() => harness.Logger.Errors.Any(line => line.EndsWith("the device is reset", StringComparison.Ordinal)), "the device to be reset");
+
+    // Counts, not times: the slower this machine is, the fewer there are.
+    private static async Task CountIdle(Altered altered, int process)
+    {
+        const int Milliseconds = 1000;
+        const int Slack = 100;
+        var start = Environment.TickCount64;
+        var ticks = ProcessorUse.Ticks(process);
+        var accesses = altered.Accesses;
+        var sleeps = ProcessorUse.Sleeps(process, "vvu a");
+        await Task.Delay(Milliseconds, TestContext.Current.CancellationToken);
+        sleeps = ProcessorUse.Sleeps(process, "vvu a") - sleeps;
+        accesses = altered.Accesses - accesses;
+        ticks = ProcessorUse.Ticks(process) - ticks;
+        var passed = Environment.TickCount64 - start;
+        TestContext.Current.TestOutputHelper?.WriteLine($"idle without interrupts: {passed} ms, {accesses} accesses to registers, {sleeps} sleeps of the transport's thread, {ticks} ticks");
+
+        // Each 100 ms two registers, one of them with the generation before and after it; a look at memory each 10 ms; far from the whole processor.
+        Assert.InRange(accesses, 1, (passed / 20) + Slack);
+        Assert.InRange(sleeps, 1, (passed / 5) + (2 * Slack));
+        Assert.InRange(ticks, 0, passed * ProcessorUse.TicksPerSecond / 1000 / 2);
     }
 
     /// <summary>The device with some interrupts only, or deaf to what is sent.</summary>
@@ -128,11 +219,18 @@ public sealed class InterruptTests
 
         public volatile bool IgnoresSent;
 
+        private int _ignoredCount;
+        private int _accesses;
+
+        public int IgnoredCount => Volatile.Read(ref _ignoredCount);
+
+        public int Accesses => Volatile.Read(ref _accesses);
+
         public VfioUserRegion GetRegion(int index) => device.GetRegion(index);
 
         public VfioUserIrq GetIrq(int index) => (index, Interrupts) switch
         {
-            (VfioUserIrqs.Msix, not "MSI-X") => default,
+            (VfioUserIrqs.Msix, not "MSI-X") or (_, "none") => default,
             _ => device.GetIrq(index),
         };
 
@@ -150,12 +248,20 @@ public sealed class InterruptTests
 
         public void WriteRegion(int region, ulong offset, ReadOnlySpan<byte> source)
         {
-            if (!IgnoresSent || (region, offset) != (4, SendNotification))
+            Interlocked.Increment(ref _accesses);
+            if (IgnoresSent && (region, offset) == (4, SendNotification))
             {
-                device.WriteRegion(region, offset, source);
+                Interlocked.Increment(ref _ignoredCount);
+                return;
             }
+
+            device.WriteRegion(region, offset, source);
         }
 
-        public void ReadRegion(int region, ulong offset, Span<byte> destination) => device.ReadRegion(region, offset, destination);
+        public void ReadRegion(int region, ulong offset, Span<byte> destination)
+        {
+            Interlocked.Increment(ref _accesses);
+            device.ReadRegion(region, offset, destination);
+        }
     }
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json.Nodes;
 using Vhost.Testing.FrontEnd;
 using Vhost.VhostUser;
@@ -10,7 +9,6 @@ public sealed class SideBySideTests
 {
     private const int BlockBytes = 4096;
     private const int Sectors = BlockBytes / 512;
-    private const int TicksPerSecond = 100;
 
     [Fact]
     public async Task Two_vvu_devices_and_a_socket_are_served_by_one_process_that_sleeps_when_idle_and_stops_when_told()
@@ -44,11 +42,11 @@ public sealed class SideBySideTests
         await Task.WhenAll(devices.Select((device, number) => Task.Run(() => WriteAndVerify(device, number))));
 
         // Nobody has anything to do: counted in ticks of the processor, of which a loop would take all.
-        var before = Ticks(vhostd.Process.Id);
         var start = Environment.TickCount64;
+        var before = ProcessorUse.Ticks(vhostd.Process.Id);
         await Task.Delay(2000, TestContext.Current.CancellationToken);
-        var used = Ticks(vhostd.Process.Id) - before;
-        var passed = (Environment.TickCount64 - start) * TicksPerSecond / 1000;
+        var used = ProcessorUse.Ticks(vhostd.Process.Id) - before;
+        var passed = (Environment.TickCount64 - start) * ProcessorUse.TicksPerSecond / 1000;
         TestContext.Current.TestOutputHelper?.WriteLine($"idle with two vvu devices, one polled, and a socket: {used} of {passed} ticks");
         Assert.InRange(used, 0, passed / 2);
 
@@ -77,13 +75,5 @@ public sealed class SideBySideTests
             Assert.True(requests.Execute(queue, 1, isWrite: false, (ulong)(i * Sectors), BlockBytes), requests.DescribeResult(1));
             Assert.Equal(-1, requests.Data(1).Span.IndexOfAnyExcept((byte)((i * 3) + number)));
         }
-    }
-
-    // User and system time, the 14th and 15th field of proc_pid_stat(5); the name before them is in parentheses.
-    private static long Ticks(int process)
-    {
-        var text = File.ReadAllText($"/proc/{process}/stat");
-        var fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
-        return long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);
     }
 }

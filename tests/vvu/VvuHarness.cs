@@ -16,7 +16,7 @@ namespace Vhost.Vvu.Tests;
 /// </summary>
 internal sealed class VvuHarness : IAsyncDisposable
 {
-    private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(60);
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vvu");
     private readonly ManualReactor _reactor = new();
     private Thread _thread = null!;
@@ -27,7 +27,7 @@ internal sealed class VvuHarness : IAsyncDisposable
     private volatile bool _stop;
     private Exception? _failure;
 
-    public VvuHarness(string layout = "capabilities", bool isBlk = false, bool isPublished = false, ulong memoryBytes = 16 << 20, TimeSpan? drainTimeout = null, bool hasFile = true, bool isProcess = false, Func<IVfioUserDevice, IVfioUserDevice>? replace = null)
+    public VvuHarness(string layout = "capabilities", bool isBlk = false, bool isPublished = false, ulong memoryBytes = 16 << 20, TimeSpan? drainTimeout = null, bool hasFile = true, bool isProcess = false, bool hasLine = true, Func<IVfioUserDevice, IVfioUserDevice>? replace = null)
     {
         _replace = replace;
         _isProcess = isProcess;
@@ -36,7 +36,7 @@ internal sealed class VvuHarness : IAsyncDisposable
         VhostUserSocket = Path.Combine(_directory.FullName, "vhost-user");
         Options = new DeviceOptions(
             VfioUserSocket, VhostUserSocket, hasFile ? $"/proc/self/fd/{Memory.Regions[0].File.Raw}" : null, hasFile ? memoryBytes : 0,
-            layout == "fixed" ? DeviceLayout.Fixed : DeviceLayout.Capabilities, isPublished);
+            layout == "fixed" ? DeviceLayout.Fixed : DeviceLayout.Capabilities, isPublished, hasLine);
         Context = new TransportContext { Name = "guest", Memory = Registry, Logger = Logger, DrainTimeout = drainTimeout ?? TimeSpan.FromSeconds(3) };
         Device = CreateDevice(isBlk);
         Transport = CreateTransport();
