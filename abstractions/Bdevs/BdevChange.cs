@@ -14,4 +14,7 @@ public enum BdevChange
 
     /// <summary>Something else in its <see cref="BdevInfo"/> changed.</summary>
     Changed,
+
+    /// <summary>Its <see cref="BdevInfo.Warning"/> came, went or changed, and nothing else.</summary>
+    Warned,
 }

@@ -51,6 +51,11 @@ public sealed record BdevInfo
     /// </summary>
     public bool ZeroingErases { get; init; }
 
+    /// <summary>
+    /// What is wrong with the device although it still serves, in words for whoever is to replace it, or null. It is shown as a problem by <c>vhostd health</c>, not to guests.
+    /// </summary>
+    public string? Warning { get; init; }
+
     /// <summary>Whether the medium rotates.</summary>
     public bool IsRotational { get; init; }
 }

@@ -105,7 +105,10 @@ internal sealed partial class BdevPort : IBdevPort
 
         var before = attachment.Limits.PortInfo;
         attachment.Update(info);
-        Notify(before.BlockCount != info.BlockCount ? BdevChange.Resized : BdevChange.Changed);
+        var after = attachment.Limits.PortInfo;
+        Notify(before.BlockCount != info.BlockCount ? BdevChange.Resized
+            : before.Warning != after.Warning && before with { Warning = after.Warning } == after ? BdevChange.Warned
+            : BdevChange.Changed);
     }
 
     /// <summary>

@@ -53,6 +53,11 @@ internal sealed record HealthReport(bool IsReady, IReadOnlyList<string> Problems
             {
                 problems.Add($"bdev {bdev.Name} is not there, and a controller uses it: its device was removed, or has not been found yet");
             }
+
+            if (bdev.Info?.Warning is { } warning)
+            {
+                problems.Add($"bdev {bdev.Name} warns: {warning}");
+            }
         }
 
         return new HealthReport(status.State == HostState.Running, problems);

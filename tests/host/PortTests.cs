@@ -245,9 +245,11 @@ public sealed class PortTests : IDisposable
         _publisher.NotifyChanged("b");
         bdev.Info = bdev.Info with { SerialNumber = "x" };
         _publisher.NotifyChanged("b");
+        bdev.Info = bdev.Info with { Warning = "spare is low" };
+        _publisher.NotifyChanged("b");
         Withdraw();
         await port.WhenNotifiedAsync();
-        Assert.Equal([BdevChange.Appeared, BdevChange.Resized, BdevChange.Changed, BdevChange.Removed], seen);
+        Assert.Equal([BdevChange.Appeared, BdevChange.Resized, BdevChange.Changed, BdevChange.Warned, BdevChange.Removed], seen);
         Assert.True(_log.Has("observer"));
     }
 

@@ -63,7 +63,7 @@ public sealed unsafe class LifeTests
     }
 
     [Fact]
-    public void A_critical_warning_is_logged_once_and_readable()
+    public void A_critical_warning_is_logged_once_readable_and_an_event_of_the_bdevs()
     {
         using var harness = new NvmeHarness().Start();
         harness.Model.Warn(4);
@@ -71,6 +71,10 @@ public sealed unsafe class LifeTests
         harness.Model.Warn(4);
         harness.Bdevs.TurnUntil(() => ((IDetailSource)harness.Bdevs.Bdev).GetDetails()["critical_warning"] == "0x04", "the detail");
         Assert.Equal("27", ((IDetailSource)harness.Bdevs.Bdev).GetDetails()["temperature_celsius"]);
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning == "reliability is degraded"), "the bdevs' warning");
+        Assert.Contains("Nvme0n1", harness.Bdevs.Changes);
+        harness.Model.Warn(0);
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning is null), "the end of the warning");
     }
 
     [Fact]

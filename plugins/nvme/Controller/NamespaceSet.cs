@@ -11,6 +11,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
 {
     private const int MaxNamespaces = 1024;
     private readonly Dictionary<uint, NvmeNamespace> _published = [];
+    private string? _warning;
 
     /// <summary>How many are published.</summary>
     public int Count => _published.Count;
@@ -44,7 +45,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
 
         foreach (var (id, identity) in found)
         {
-            var info = CreateInfo(identity, life.Identity, id);
+            var info = CreateInfo(identity, life.Identity, id) with { Warning = _warning };
             if (!_published.TryGetValue(id, out var bdev))
             {
                 bdev = new NvmeNamespace($"{context.Name}n{id}", id, info, pairs, describeController);
@@ -56,6 +57,18 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
                 bdev.Info = info;
                 context.Publisher.NotifyChanged(bdev.Name);
             }
+        }
+    }
+
+    /// <summary>Tells of what the controller warns of, or no longer does.</summary>
+    /// <param name="warning">In words, or null.</param>
+    public void SetWarning(string? warning)
+    {
+        _warning = warning;
+        foreach (var bdev in _published.Values.Where(bdev => bdev.Info.Warning != warning))
+        {
+            bdev.Info = bdev.Info with { Warning = warning };
+            context.Publisher.NotifyChanged(bdev.Name);
         }
     }
 

@@ -169,6 +169,8 @@ internal sealed partial class NvmeController
         {
             _log.LogError("{Address}: critical warning 0x{Warning:x2}: {Text}; plan to replace the device", _options.Address, health.CriticalWarning, health.DescribeWarnings());
         }
+
+        _namespaces.SetWarning(health.CriticalWarning == 0 ? null : health.DescribeWarnings());
     }
 
     private void Abort(int queueId, int commandId)

@@ -27,6 +27,7 @@ internal sealed record HealthLog(byte CriticalWarning, int TemperatureKelvin, in
     public string DescribeWarnings()
     {
         string[] names = ["available spare is low", "temperature is out of range", "reliability is degraded", "media is read-only", "volatile memory backup failed", "persistent memory is unreliable"];
-        return string.Join(", ", names.Where((_, bit) => (CriticalWarning & (1 << bit)) != 0));
+        var known = string.Join(", ", names.Where((_, bit) => (CriticalWarning & (1 << bit)) != 0));
+        return known.Length > 0 || CriticalWarning == 0 ? known : $"unknown warning 0x{CriticalWarning:x2}";
     }
 }
