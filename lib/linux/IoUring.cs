@@ -385,13 +385,14 @@ public sealed unsafe class IoUring : FileDescriptor
     private static string Remedy(int error)
     {
         const string Path = "/proc/sys/kernel/io_uring_disabled";
+        var disabled = error == Errno.EPERM && File.Exists(Path) ? File.ReadAllText(Path).Trim() : "0";
         return error switch
         {
             Errno.ENOSYS => "; this kernel is built without io_uring, or a sandbox hides it",
-            Errno.EPERM when File.Exists(Path) =>
-                $"; io_uring is switched off here: kernel.io_uring_disabled is {File.ReadAllText(Path).Trim()}, 0 allows it (sysctl -w "
-                + "kernel.io_uring_disabled=0), 1 allows it to the group kernel.io_uring_group; a seccomp profile may forbid it as well",
-            Errno.EPERM => "; a seccomp profile forbids io_uring (kernel.io_uring_disabled does not exist on this kernel)",
+            Errno.EPERM when disabled != "0" =>
+                $"; io_uring is switched off here: kernel.io_uring_disabled is {disabled}, 0 allows it (sysctl -w kernel.io_uring_disabled=0), "
+                + "1 allows it to the group kernel.io_uring_group; a seccomp profile may forbid it as well",
+            Errno.EPERM => "; a seccomp profile forbids io_uring, most likely a container's or a service's: allow io_uring_setup, io_uring_enter and io_uring_register there",
             Errno.ENOMEM => "; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=)",
             _ => "",
         };

@@ -26,14 +26,16 @@ internal sealed class VhostdServer : IDisposable
     /// <param name="program">The program.</param>
     /// <param name="directory">A directory for its manifest and sockets.</param>
     /// <param name="manifest">What to serve.</param>
-    public static VhostdServer Start(string program, string directory, VhostdManifest manifest)
+    /// <param name="launcher">A program that becomes the one that its last arguments name, and its first arguments; null to start the program itself.</param>
+    public static VhostdServer Start(string program, string directory, VhostdManifest manifest, IReadOnlyList<string>? launcher = null)
     {
         Directory.CreateDirectory(directory);
         var file = Path.Combine(directory, "vhostd.json");
         File.WriteAllText(file, manifest.Build(directory).ToJsonString());
+        IReadOnlyList<string> command = [.. launcher ?? [], program];
         var server = ServerProcess.Start(
-            program,
-            ["run", file, "--rpc-socket", Path.Combine(directory, RpcSocket)],
+            command[0],
+            [.. command.Skip(1), "run", file, "--rpc-socket", Path.Combine(directory, RpcSocket)],
             [.. manifest.ControllerNames.Select(name => Path.Combine(directory, name))]);
         return new VhostdServer(directory, server);
     }
