@@ -472,30 +472,4 @@ public sealed class PortTests : IDisposable
 
         public void OnCompleted(ReadOnlySpan<BlockRequestPointer> requests) => Count += requests.Length;
     }
-
-    private sealed class CountingBdev : IChannelBdev
-    {
-        public string Name => "b";
-
-        public BdevInfo Info { get; } = new() { BlockSizeBytes = 512, BlockCount = 100, ProductName = "Counting", Operations = ReadWrite };
-
-        public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new Channel(completions);
-
-        private sealed class Channel(IBdevCompletions completions) : IBdevChannel
-        {
-            public void Submit(ReadOnlySpan<BlockRequestPointer> requests)
-            {
-                foreach (var request in requests)
-                {
-                    request.Value.Status = BlockStatus.Success;
-                }
-
-                completions.OnCompleted(requests);
-            }
-
-            public void Dispose()
-            {
-            }
-        }
-    }
 }
