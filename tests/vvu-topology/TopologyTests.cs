@@ -77,7 +77,7 @@ public sealed class TopologyTests
             ApplianceVm appliance = await ApplianceVm.StartAsync(scenario, hasIommu: false);
             await appliance.StartVhostdAsync();
             steps.Done("the appliance serves");
-            steps.Say($"idle vhostd, no Compute VM: {await appliance.MeasureAsync(IdleSeconds)}");
+            steps.Say($"vhostd in the first seconds after its start, no Compute VM: {await appliance.MeasureAsync(IdleSeconds)}");
 
             GuestVm compute = await ComputeVm.StartAsync(scenario, QemuRelease.Bookworm, "compute");
             IReadOnlyList<string> luns = await ComputeVm.ScsiDisksAsync(compute);
