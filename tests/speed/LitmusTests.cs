@@ -7,6 +7,8 @@ namespace Vhost.Speed.Tests;
 /// <summary>
 /// The core of going to sleep without losing a wake-up, on two threads: one publishes work and then looks whether to wake the other, the other says that it
 /// sleeps and then looks for work. If both look before the other's store has arrived, the wake-up is lost. A full fence between store and look forbids it.
+/// Without the fence a processor may let the look pass the store; how often one does is its own affair (on two hyperthreads of one core perhaps never), so
+/// it is told, not asserted. The control that must lose has the look before the store in its program.
 /// </summary>
 public sealed unsafe class LitmusTests
 {
@@ -31,9 +33,11 @@ public sealed unsafe class LitmusTests
             return; // one CPU executes both sides in some order
         }
 
-        var (lost, rounds) = Play<Broken>(untilLost: true);
-        TestContext.Current.TestOutputHelper?.WriteLine($"{rounds} rounds without fences, {lost} lost wake-ups");
-        Assert.True(lost > 0, $"{rounds} rounds without fences lost nothing: this test proves nothing here");
+        var (seen, tried) = Play<Unfenced>(untilLost: false);
+        TestContext.Current.TestOutputHelper?.WriteLine($"{tried} rounds without fences, {seen} lost wake-ups: what this processor does");
+        var (lost, rounds) = Play<LookFirst>(untilLost: true);
+        TestContext.Current.TestOutputHelper?.WriteLine($"{rounds} rounds with the look before the store, {lost} lost wake-ups");
+        Assert.True(lost > 0, $"{rounds} rounds that look before they store lost nothing: this test proves nothing here");
     }
 
     private static (long Lost, long Rounds) Play<TFence>(bool untilLost)
@@ -59,6 +63,12 @@ public sealed unsafe class LitmusTests
             game->Work = 0;
             game->Asleep = 0;
             Volatile.Write(ref game->ProducerRound, round);
+
+            // The sleeper sees the round a cache-line transfer later; each round waits for another part of that, so that the two meet in some of them.
+            for (var wait = round % 256; wait > 0 && Volatile.Read(ref game->IsOver) == 0; wait--)
+            {
+            }
+
             var sawSleep = Producer<TFence>(game);
             while (Volatile.Read(ref game->SleeperRound) != round)
             {
@@ -91,8 +101,13 @@ public sealed unsafe class LitmusTests
     private static int Producer<TFence>(Game* game)
         where TFence : struct, IFence
     {
+        if (TFence.LooksFirst)
+        {
+            return LookThenStore(ref game->Asleep, ref game->Work);
+        }
+
         Volatile.Write(ref game->Work, 1);
-        default(TFence).Full();
+        TFence.Full();
         return Volatile.Read(ref game->Asleep);
     }
 
@@ -101,26 +116,56 @@ public sealed unsafe class LitmusTests
     private static int Sleeper<TFence>(Game* game)
         where TFence : struct, IFence
     {
+        if (TFence.LooksFirst)
+        {
+            return LookThenStore(ref game->Work, ref game->Asleep);
+        }
+
         Volatile.Write(ref game->Asleep, 1);
-        default(TFence).Full();
+        TFence.Full();
         return Volatile.Read(ref game->Work);
+    }
+
+    // What a processor may make of the code without a fence, with more time between the two than any store buffer gives.
+    private static int LookThenStore(ref int look, ref int store)
+    {
+        var seen = Volatile.Read(ref look);
+        Thread.SpinWait(10);
+        Volatile.Write(ref store, 1);
+        return seen;
     }
 
     private interface IFence
     {
-        void Full();
+        static abstract bool LooksFirst { get; }
+
+        static abstract void Full();
     }
 
     private readonly struct Fenced : IFence
     {
+        public static bool LooksFirst => false;
+
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Full() => Interlocked.MemoryBarrier();
+        public static void Full() => Interlocked.MemoryBarrier();
     }
 
-    private readonly struct Broken : IFence
+    private readonly struct Unfenced : IFence
     {
+        public static bool LooksFirst => false;
+
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Full()
+        public static void Full()
+        {
+        }
+    }
+
+    private readonly struct LookFirst : IFence
+    {
+        public static bool LooksFirst => true;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static void Full()
         {
         }
     }
