@@ -1,6 +1,7 @@
 using Vhost.Abstractions;
 using Vhost.Linux;
 using Vhost.Plugins.VhostUserTransport;
+using Vhost.Testing;
 using Vhost.Testing.FrontEnd;
 
 namespace Vhost.VhostUser.Tests;

@@ -1,5 +1,6 @@
 using Vhost.Abstractions;
 using Vhost.Plugins.VhostUserTransport;
+using Vhost.Testing;
 using Vhost.Testing.FrontEnd;
 
 namespace Vhost.VhostUser.Tests;

@@ -1,21 +1,23 @@
 using System.Collections.Concurrent;
 using Vhost.Abstractions;
 
-namespace Vhost.VhostUser.Tests;
+namespace Vhost.Testing;
 
 /// <summary>A memory registry without observers.</summary>
-internal sealed class RecordingRegistry : IMemoryRegistry
+public sealed class RecordingRegistry : IMemoryRegistry
 {
     private readonly ConcurrentDictionary<object, MemoryRegion> _regions = new();
 
     public int RegisteredCount => _regions.Count;
+
+    public IEnumerable<MemoryRegion> Regions => _regions.Values;
 
     public int TotalCount { get; private set; }
 
     public IDisposable Register(MemoryRegion region)
     {
         var registration = new Registration(this);
-        Assert.True(_regions.TryAdd(registration, region));
+        _ = _regions.TryAdd(registration, region);
         TotalCount++;
         return registration;
     }
@@ -24,6 +26,12 @@ internal sealed class RecordingRegistry : IMemoryRegistry
 
     private sealed class Registration(RecordingRegistry registry) : IDisposable
     {
-        public void Dispose() => Assert.True(registry._regions.TryRemove(this, out _), "withdrawn twice");
+        public void Dispose()
+        {
+            if (!registry._regions.TryRemove(this, out _))
+            {
+                throw new InvalidOperationException("a region was withdrawn twice");
+            }
+        }
     }
 }
