@@ -32,7 +32,7 @@ public sealed class KilledTests
 
             // Those of one land while all free memory is watched.
             await appliance.ThrottleAsync("ns1", 0);
-            await Deadline.UntilAsync("reads land after the kill", TimeSpan.FromSeconds(60), async () => (await CountAsync(appliance)).First > atKill.First);
+            await Deadline.UntilAsync("reads land after the kill", TimeSpan.FromSeconds(120), async () => (await CountAsync(appliance)).First > atKill.First);
             Assert.StartsWith("unchanged", await appliance.CheckMemoryAsync(), StringComparison.Ordinal);
 
             // That of the other is under way until the next vhostd resets the controller. It needs the pages, as all others are held, and frees them only then.
@@ -52,7 +52,7 @@ public sealed class KilledTests
             await appliance.Guest.CheckAsync("rm -r /dev/hugepages/vhostd-*");
             await appliance.HoldMemoryAsync(reserveMiB: 300);
             await appliance.ThrottleAsync("ns1", 0);
-            await Deadline.UntilAsync("reads land after the kill", TimeSpan.FromSeconds(60), async () => (await CountAsync(appliance)).First > atKill.First);
+            await Deadline.UntilAsync("reads land after the kill", TimeSpan.FromSeconds(120), async () => (await CountAsync(appliance)).First > atKill.First);
             Assert.StartsWith("changed", await appliance.CheckMemoryAsync(), StringComparison.Ordinal);
         });
     }

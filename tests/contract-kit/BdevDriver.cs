@@ -123,7 +123,7 @@ public sealed unsafe class BdevDriver : IBdevCompletions, IDisposable
     /// <summary>Turns the reactor until nothing is outstanding.</summary>
     public void Wait()
     {
-        var end = Stopwatch.GetTimestamp() + (30 * Stopwatch.Frequency);
+        var end = Stopwatch.GetTimestamp() + (120 * Stopwatch.Frequency);
         while (OutstandingCount > 0)
         {
             var work = _reactor.Turn();

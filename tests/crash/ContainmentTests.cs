@@ -126,7 +126,7 @@ public sealed class ContainmentTests
             });
             Assert.Contains("still use", neighbours.Vhostd.Log, StringComparison.Ordinal);
             await neighbours.CheckOtherAsync();
-            Assert.Equal(0, neighbours.Vhostd.Stop(TimeSpan.FromSeconds(15)));
+            Assert.Equal(0, neighbours.Vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
     }
 

@@ -150,7 +150,7 @@ public sealed class DrillTests
                 Assert.True(new VirtioBlkRequests(otherDevice, 1, Block).Execute(otherDevice.RequestQueue(0), 0, isWrite: true, 0, Block));
                 otherDevice.Stop();
             });
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(15)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
     }
 
@@ -169,7 +169,7 @@ public sealed class DrillTests
                 body(device.RequestQueue(0), new VirtioBlkRequests(device, 8, Block));
                 device.Stop();
             });
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(15)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
     }
 

@@ -192,7 +192,7 @@ public sealed class HostileGuestTests
                 await life.WaitAsync(TimeSpan.FromSeconds(120));
             }
 
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(15)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
     }
 }

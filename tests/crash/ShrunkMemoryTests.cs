@@ -63,7 +63,7 @@ public sealed class ShrunkMemoryTests
 
             Assert.Contains("the session with pid", vhostd.Log, StringComparison.Ordinal);
             Assert.Contains("vhost.victim", vhostd.Log, StringComparison.Ordinal);
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(10)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
     }
 
@@ -96,7 +96,7 @@ public sealed class ShrunkMemoryTests
 
                 device.Stop();
             });
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(10)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
     }
 

@@ -22,8 +22,8 @@ public sealed class ComingAndGoingTests
             await first.WaitForDisksAsync(2);
             // The second half keeps its data; the first is being written when the guest dies.
             string kept = await GuestChecks.FillAsync(first, "/dev/vda", 8);
-            Task[] writes = [.. ((string[])["/dev/sda", "/dev/vda"]).Select(d => first.RunAsync(Fio.VerifyFor(d, 60, 16, "--offset=32M")))];
-            await Deadline.UntilAsync("both disks are written", TimeSpan.FromSeconds(30), async () =>
+            Task[] writes = [.. ((string[])["/dev/sda", "/dev/vda"]).Select(d => first.RunAsync(Fio.VerifyFor(d, 600, 16, "--offset=32M"), TimeSpan.FromSeconds(600)))];
+            await Deadline.UntilAsync("both disks are written", TimeSpan.FromSeconds(120), async () =>
                 (await first.CheckAsync("cat /sys/block/sda/stat /sys/block/vda/stat")).Split('\n', StringSplitOptions.RemoveEmptyEntries)
                     .All(l => int.Parse(l.Split(' ', StringSplitOptions.RemoveEmptyEntries)[4], System.Globalization.CultureInfo.InvariantCulture) > 100));
             first.Kill();
@@ -70,7 +70,7 @@ public sealed class ComingAndGoingTests
             }
             else
             {
-                Assert.Equal(0, first.Stop(TimeSpan.FromSeconds(5)));
+                Assert.Equal(0, first.Stop(TimeSpan.FromSeconds(60)));
                 Assert.False(File.Exists(socket));
             }
 
@@ -97,7 +97,7 @@ public sealed class ComingAndGoingTests
             for (int i = 0; i < 2; i++)
             {
                 await Task.Delay(TimeSpan.FromSeconds(2), TestContext.Current.CancellationToken);
-                Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(5)));
+                Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
                 vhostd = await VhostdProcess.StartAsync(scenario, manifest);
             }
 

@@ -28,7 +28,7 @@ public sealed class ResizeTests
             }
 
             // Nobody asks the guest to look again: it is told.
-            await Deadline.UntilAsync("both disks of the guest have 48 MiB", TimeSpan.FromSeconds(20), async () =>
+            await Deadline.UntilAsync("both disks of the guest have 48 MiB", TimeSpan.FromSeconds(120), async () =>
                 (await GuestChecks.DisksAsync(vm)).All(d => d.Bytes == 48 << 20));
             foreach (string disk in (string[])["/dev/sda", "/dev/vda"])
             {

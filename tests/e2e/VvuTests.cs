@@ -7,7 +7,7 @@ namespace Vhost.EndToEnd.Tests;
 public sealed class VvuTests
 {
     private const int MemoryMiB = 512;
-    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(120);
 
     [Theory]
     [InlineData("capabilities")]

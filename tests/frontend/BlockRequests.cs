@@ -60,7 +60,7 @@ public abstract class BlockRequests
     /// <param name="timeoutMilliseconds">The bound.</param>
     /// <returns>The slot.</returns>
     /// <exception cref="FrontEndException">Nothing came, or the device broke the queue.</exception>
-    public static int Complete(FrontEndQueue queue, int timeoutMilliseconds = 10_000)
+    public static int Complete(FrontEndQueue queue, int timeoutMilliseconds = 60_000)
     {
         ArgumentNullException.ThrowIfNull(queue);
         queue.Publish();

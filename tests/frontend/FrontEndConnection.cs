@@ -7,7 +7,7 @@ namespace Vhost.Testing.FrontEnd;
 /// <summary>A front-end's end of a vhost-user connection: sends whatever it is told to, right or wrong, and waits for replies with a bound. One thread.</summary>
 public sealed class FrontEndConnection : IDisposable
 {
-    private const int DefaultTimeoutMilliseconds = 10_000;
+    private const int DefaultTimeoutMilliseconds = 60_000;
 
     private readonly MessageSocket _messages;
 

@@ -137,7 +137,7 @@ public sealed class CommandLineTests
             try
             {
                 Task<string> error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
-                string? ready = await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+                string? ready = await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
                 Assert.True(ready is not null, ready is null ? await Tail(error) : null);
                 Assert.Matches("^vhostd is ready: 1 controller, [0-9]+ ms after its start$", ready);
                 Assert.True(File.Exists(socket));
@@ -146,7 +146,7 @@ public sealed class CommandLineTests
                     await kill.WaitForExitAsync(TestContext.Current.CancellationToken);
                 }
 
-                await process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(5), TestContext.Current.CancellationToken);
+                await process.WaitForExitAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
                 Assert.True(process.ExitCode == 0, await Tail(error));
                 Assert.False(File.Exists(socket));
                 TestContext.Current.TestOutputHelper!.WriteLine(ready!);
@@ -185,7 +185,7 @@ public sealed class CommandLineTests
         Assert.Contains(error.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => line.StartsWith('{') && JsonNode.Parse(line)!["LogLevel"]!.GetValue<string>() == "Critical");
     }
 
-    private static async Task<string> Tail(Task<string> error) => await error.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+    private static async Task<string> Tail(Task<string> error) => await error.WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
 
     private static string WriteTemporary(string json)
     {

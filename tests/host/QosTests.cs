@@ -152,7 +152,7 @@ public sealed class QosTests : IDisposable
         Steps(3);
         Assert.Equal(200, Completed());
         Assert.InRange(Enumerable.Range(0, 100).Count(index => _arena.GetStatus(index) == BlockStatus.NoDevice), 98, 100);
-        await withdrawal.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        await withdrawal.WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
 
         _publisher.Publish(_bdev);
         SubmitAll(channel, 100);

@@ -5,7 +5,7 @@ namespace Vhost.Host.Tests;
 /// <summary>Bounded waits.</summary>
 internal static class Waiting
 {
-    internal static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
+    internal static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
 
     internal static async Task UntilAsync(Func<bool> condition, string what, TimeSpan? limit = null)
     {

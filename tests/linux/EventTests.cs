@@ -43,12 +43,12 @@ public sealed class EventTests
         var reports = new EpollEvent[8];
         Assert.Equal(0, epoll.Wait(reports, 0));
         a.Signal();
-        Assert.Equal(1, epoll.Wait(reports, 1000));
+        Assert.Equal(1, epoll.Wait(reports, 60_000));
         Assert.Equal(new EpollEvent(EpollEvents.In, 0x1111_2222_3333_4444), reports[0]);
         b.Signal();
-        Assert.Equal(2, epoll.Wait(reports, 1000));
+        Assert.Equal(2, epoll.Wait(reports, 60_000));
         epoll.Modify(a.Raw, EpollEvents.None, 1);
-        Assert.Equal(1, epoll.Wait(reports, 1000));
+        Assert.Equal(1, epoll.Wait(reports, 60_000));
         Assert.Equal(7UL, reports[0].Token);
         epoll.Remove(b.Raw);
         Assert.Equal(0, epoll.Wait(reports, 0));
@@ -88,7 +88,7 @@ public sealed class EventTests
         using TimerFd timer = TimerFd.Create();
         Assert.Equal(0UL, timer.Drain());
         timer.Arm(TimeSpan.FromMilliseconds(1));
-        Assert.True(Poll.WaitReadable(timer.Raw, 5000));
+        Assert.True(Poll.WaitReadable(timer.Raw, 60_000));
         Assert.Equal(1UL, timer.Drain());
         timer.Arm(TimeSpan.FromHours(1));
         timer.Arm(TimeSpan.Zero);
@@ -103,7 +103,7 @@ public sealed class EventTests
         int number = watch.Add(directory.Path, FileChanges.Created | FileChanges.ClosedAfterWrite);
         Assert.Empty(watch.Take());
         File.WriteAllText(directory.File("a.json"), "{}");
-        Assert.True(Poll.WaitReadable(watch.Raw, 5000));
+        Assert.True(Poll.WaitReadable(watch.Raw, 60_000));
         IReadOnlyList<FileChange> changes = watch.Take();
         Assert.Contains(new FileChange(number, FileChanges.Created, "a.json"), changes);
     }

@@ -123,7 +123,7 @@ public sealed unsafe class IoUringTests
         Assert.Equal(1, ring.Submit());
         Assert.Equal(0UL, wake.Drain());
         source.Signal();
-        Assert.True(Poll.WaitReadable(wake.Raw, 5000));
+        Assert.True(Poll.WaitReadable(wake.Raw, 60_000));
         Assert.NotEqual(0UL, wake.Drain());
         Assert.True(ring.HasCompletions);
         Assert.Equal(1, ring.Reap(completions));
@@ -159,7 +159,7 @@ public sealed unsafe class IoUringTests
             submitted = ring.Submit(waitFor: 1);
         });
         issuer.Start();
-        Assert.True(issuer.Join(10_000));
+        Assert.True(issuer.Join(60_000));
         Assert.Equal(1, submitted);
         if (ring.Setup.HasFlag(IoUringSetup.SingleIssuer))
         {

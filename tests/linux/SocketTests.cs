@@ -61,7 +61,7 @@ public sealed class SocketTests
                 FileDescriptor.CloseRaw(one[0]);
 
                 // With the last descriptor of the other end gone, the probe sees the end of its stream.
-                Assert.Equal(WaitResult.Ready, probe.WaitReadable(5000));
+                Assert.Equal(WaitResult.Ready, probe.WaitReadable(60_000));
                 Assert.Equal(0, probe.Receive(new byte[1], []).Bytes);
             }
         }
@@ -140,7 +140,7 @@ public sealed class SocketTests
             var reader = new Thread(() => seen = a.WaitReadable(-1, wake.Raw));
             reader.Start();
             wake.Signal();
-            Assert.True(reader.Join(10_000));
+            Assert.True(reader.Join(60_000));
             Assert.Equal(WaitResult.Woken, seen);
             wake.Drain();
             b.Shutdown();

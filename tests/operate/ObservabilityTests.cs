@@ -10,6 +10,8 @@ namespace Vhost.Operate.Tests;
 /// <summary>What a running vhostd tells whoever looks from outside.</summary>
 public sealed partial class ObservabilityTests
 {
+    private static int _lastPort = Random.Shared.Next(10_000);
+
     [Fact]
     public async Task Prometheus_scrapes_and_a_collector_gets_what_vhostd_counts()
     {
@@ -128,10 +130,10 @@ public sealed partial class ObservabilityTests
     {
         await using var vhostd = await Vhostd.StartAsync();
         await vhostd.AddNullDiskAsync();
-        var bench = Vhostd.RunAsync("bench", "vhost.0", "-s", vhostd.RpcSocket, "--seconds", "4", "--warm-up", "0.1", "--interrupt", "--json");
+        // It runs for as long as the test looks.
+        await using var bench = vhostd.StartBench("vhost.0", "--warm-up", "0.1", "--interrupt");
         await Vhostd.WaitForAsync(async () => (await vhostd.RpcAsync("vhostd_get_status"))!["controllers"]![0]!["reads"]!.GetValue<long>() > 0, "reads");
         var (code, lines, error) = await Vhostd.RunAsync("top", "-s", vhostd.RpcSocket, "-n", "2", "-i", "0.4", "--latency", "--json");
-        await bench;
         Assert.Equal((0, ""), (code, error));
         var row = JsonNode.Parse(lines.Split('\n', StringSplitOptions.RemoveEmptyEntries)[1])!["controllers"]![0]!;
         Assert.True(row["p50_us"]!.GetValue<double>() > 0);
@@ -139,11 +141,28 @@ public sealed partial class ObservabilityTests
         Assert.Null((await vhostd.RpcAsync("vhostd_get_status"))!["controllers"]![0]!["latency"]);
     }
 
+    /// <summary>
+    /// A port that nobody listens on and that nobody is given by chance: below those that Linux hands out, and each only once in this process.
+    /// </summary>
     internal static int FreePort()
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
+        const int First = 10_000;
+        var end = int.Parse(File.ReadAllText("/proc/sys/net/ipv4/ip_local_port_range").Split('\t')[0], CultureInfo.InvariantCulture);
+        Assert.True(end > First + 1000, "there are no ports below those that Linux hands out");
+        while (true)
+        {
+            var port = First + (int)((uint)Interlocked.Increment(ref _lastPort) % (uint)(end - First));
+            try
+            {
+                using var listener = new TcpListener(IPAddress.Loopback, port);
+                listener.Start();
+                return port;
+            }
+            catch (SocketException exception) when (exception.SocketErrorCode == SocketError.AddressAlreadyInUse)
+            {
+                // The next one.
+            }
+        }
     }
 
     private static async Task BenchAsync(Vhostd vhostd)

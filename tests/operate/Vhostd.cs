@@ -100,6 +100,10 @@ internal sealed class Vhostd : IAsyncDisposable
         return Path.Combine(Directory, "vhost.0");
     }
 
+    /// <summary>Starts a load on a controller that goes on until it is disposed of.</summary>
+    public Load StartBench(string controller, params string[] more) =>
+        new(Process.Start(new ProcessStartInfo(Program, ["bench", controller, "-s", RpcSocket, "--seconds", "3600", "--json", .. more]) { RedirectStandardOutput = true })!);
+
     /// <summary>Runs vhostd with a command.</summary>
     public static Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments) => RunProgramAsync(Program, arguments);
 
@@ -161,5 +165,24 @@ internal sealed class Vhostd : IAsyncDisposable
     {
         var list = File.ReadLines("/proc/self/status").Single(line => line.StartsWith("Cpus_allowed_list:", StringComparison.Ordinal)).Split('\t')[1];
         return $"[{list.Split(',', '-')[0]}]";
+    }
+
+    /// <summary>A load that runs.</summary>
+    internal sealed class Load(Process process) : IAsyncDisposable
+    {
+        private bool _isDisposed;
+
+        public async ValueTask DisposeAsync()
+        {
+            if (!_isDisposed)
+            {
+                _isDisposed = true;
+                var hasEnded = process.HasExited;
+                process.Kill();
+                await process.WaitForExitAsync();
+                process.Dispose();
+                Assert.False(hasEnded, "the load ended by itself");
+            }
+        }
     }
 }

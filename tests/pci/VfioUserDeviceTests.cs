@@ -114,7 +114,7 @@ public sealed unsafe class VfioUserDeviceTests
         PciBar bar = device.OpenBar(0);
         bar.Write64(8, memory.Iova);
         Assert.Equal(42UL, *(ulong*)memory.Address);
-        Assert.True(Poll.WaitReadable(irq, 10_000));
+        Assert.True(Poll.WaitReadable(irq, 60_000));
         Assert.Equal(1UL, EventFd.DrainRaw(irq));
 
         device.UnmaskInterrupt();
@@ -201,7 +201,7 @@ public sealed unsafe class VfioUserDeviceTests
         bar.Write32(4096, 1);
         DmaMemory memory = device.Dma.Allocate(4096, true);
         harness.StopServer();
-        Assert.True(device.Removed.WaitHandle.WaitOne(10_000));
+        Assert.True(device.Removed.WaitHandle.WaitOne(60_000));
         Assert.Equal(uint.MaxValue, bar.Read32(4096));
         Assert.Equal(uint.MaxValue, bar.Read32(16));
         Assert.Equal(0xff, bar.Read8(16));

@@ -7,7 +7,7 @@ namespace Vhost.Rpc.Tests;
 /// <summary>Sends bytes as they are, and reads replies as lines.</summary>
 internal sealed class Client : IDisposable
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
 
     private readonly StringBuilder _rest = new();
 

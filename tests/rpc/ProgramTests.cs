@@ -19,7 +19,7 @@ public sealed class ProgramTests
         using var vhostd = Start("vhostd", "run", manifest, "--rpc-socket", socket);
         try
         {
-            var ready = await vhostd.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+            var ready = await vhostd.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
             Assert.StartsWith("vhostd is ready", ready, StringComparison.Ordinal);
             foreach (var thread in Directory.GetDirectories($"/proc/{vhostd.Id}/task"))
             {
@@ -63,7 +63,7 @@ public sealed class ProgramTests
             Assert.Equal(0, (await RunAsync("kill", "-HUP", $"{vhostd.Id}")).Code);
             for (var end = Stopwatch.StartNew(); (await RunAsync("vhostd", "rpc", "-s", socket, "bdev_get_bdevs", "name=Later")).Code != 0;)
             {
-                Assert.True(end.Elapsed < TimeSpan.FromSeconds(60), "the signal has no effect");
+                Assert.True(end.Elapsed < TimeSpan.FromSeconds(120), "the signal has no effect");
             }
 
             Assert.Equal((0, "nothing to do: the running state matches the manifest\n", ""), await WithoutWarningsAsync("apply", manifest, "-s", socket));
@@ -75,7 +75,7 @@ public sealed class ProgramTests
             Assert.Equal(2, (await RunAsync("vhostd", "apply", manifest, "-s", socket)).Code);
 
             Assert.Equal((0, "true\n", ""), await RunAsync("vhostd", "rpc", "-s", socket, "kill_instance", "sig_name=SIGTERM"));
-            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(120));
             await vhostd.WaitForExitAsync(limit.Token);
             Assert.Equal(0, vhostd.ExitCode);
             Assert.False(File.Exists(socket));
@@ -107,7 +107,7 @@ public sealed class ProgramTests
     private static async Task<(int Code, string Output, string Error)> RunAsync(string program, params string[] arguments)
     {
         using var process = Start(program, arguments);
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(120));
         var output = process.StandardOutput.ReadToEndAsync(limit.Token);
         var error = process.StandardError.ReadToEndAsync(limit.Token);
         try

@@ -38,7 +38,7 @@ public sealed class TwoGuestsTests : IAsyncLifetime
             "guest-a");
         _a = await first;
         _b = await GuestVm.StartAsync(_scenario, Options(1), "guest-b");
-        await Task.WhenAll(_a.CheckAsync("wait-disks 2 60", TimeSpan.FromSeconds(90)), _b.CheckAsync("wait-disks 1 60", TimeSpan.FromSeconds(90)));
+        await Task.WhenAll(_a.CheckAsync("wait-disks 2 120", TimeSpan.FromSeconds(180)), _b.CheckAsync("wait-disks 1 60", TimeSpan.FromSeconds(90)));
         await _a.CheckAsync("modprobe ext4; mkdir -p /mnt/suite && mount -t ext4 -o ro,noload /dev/vda /mnt/suite");
     });
 
@@ -93,7 +93,7 @@ public sealed class TwoGuestsTests : IAsyncLifetime
         // Nobody asks the guests to look again: they are told.
         foreach (GuestVm guest in (GuestVm[])[_a, _b])
         {
-            await Deadline.UntilAsync("the disk has 96 MiB", TimeSpan.FromSeconds(60), async () => (await guest.CheckAsync("cat /sys/block/sda/size")).Trim() == "196608");
+            await Deadline.UntilAsync("the disk has 96 MiB", TimeSpan.FromSeconds(120), async () => (await guest.CheckAsync("cat /sys/block/sda/size")).Trim() == "196608");
             await AttentionsAsync(guest);
         }
     }
@@ -127,7 +127,7 @@ public sealed class TwoGuestsTests : IAsyncLifetime
         // Both guests are connected again when they are told of it.
         foreach (GuestVm guest in (GuestVm[])[_a, _b])
         {
-            await Deadline.UntilAsync("the guest reaches the disk again", TimeSpan.FromSeconds(60), async () => (await guest.RunAsync(TestUnitReady, TimeSpan.FromSeconds(60))).ExitCode == 0);
+            await Deadline.UntilAsync("the guest reaches the disk again", TimeSpan.FromSeconds(120), async () => (await guest.RunAsync(TestUnitReady, TimeSpan.FromSeconds(60))).ExitCode == 0);
         }
 
         Assert.NotEqual(0, (await _b.RunAsync(Read)).ExitCode);

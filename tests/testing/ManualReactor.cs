@@ -100,7 +100,7 @@ public sealed class ManualReactor(int id = 0) : IReactor
     /// <summary>Turns until a condition holds.</summary>
     public void TurnUntil(Func<bool> condition, TimeSpan? limit = null)
     {
-        var end = Stopwatch.GetTimestamp() + (long)((limit ?? TimeSpan.FromSeconds(30)).TotalSeconds * Stopwatch.Frequency);
+        var end = Stopwatch.GetTimestamp() + (long)((limit ?? TimeSpan.FromSeconds(120)).TotalSeconds * Stopwatch.Frequency);
         while (!condition())
         {
             if (Turn() == 0)

@@ -92,7 +92,7 @@ internal sealed class RawPeer(UnixSocket socket) : IDisposable
         byte[] bytes = new byte[count];
         for (int done = 0; done < count;)
         {
-            Assert.Equal(WaitResult.Ready, socket.WaitReadable(10_000));
+            Assert.Equal(WaitResult.Ready, socket.WaitReadable(60_000));
             int[] fds = new int[8];
             ReceiveResult result;
             try

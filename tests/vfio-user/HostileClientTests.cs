@@ -73,7 +73,7 @@ public sealed class HostileClientTests
             peer.SendRaw(VfioUserHeader.ForCommand(1, VfioUserCommand.DeviceGetInfo, 16), Words(16, 0, 0, 0), passed.Raw, passed.Raw);
             passed.Dispose();
             Assert.True(peer.Read()!.Value.Header.IsError);
-            Assert.Equal(WaitResult.Ready, probe.WaitReadable(10_000));
+            Assert.Equal(WaitResult.Ready, probe.WaitReadable(60_000));
         }
 
         using MemoryFile file = MemoryFile.Create("m", 4096);

@@ -84,7 +84,7 @@ public sealed class HostileServerTests
         using var liar = new Liar(VfioUserCommand.RegionRead, null);
         using VfioUserClient client = VfioUserClient.Connect(liar.Path);
         Assert.Throws<VfioUserException>(() => client.ReadRegion(0, 0, new byte[4]));
-        Assert.True(client.Disconnected.WaitHandle.WaitOne(10_000));
+        Assert.True(client.Disconnected.WaitHandle.WaitOne(60_000));
     }
 
     [Fact]
@@ -131,7 +131,7 @@ public sealed class HostileServerTests
 
         private void Run(VfioUserCommand lie, byte[]? lyingReply, bool askForMemory)
         {
-            if (_listener.WaitReadable(10_000, _stop.Raw) != WaitResult.Ready)
+            if (_listener.WaitReadable(60_000, _stop.Raw) != WaitResult.Ready)
             {
                 return;
             }

@@ -136,7 +136,7 @@ internal sealed class BlkBench : IDisposable
 
     public void Run(Task task)
     {
-        var end = Environment.TickCount64 + 30_000;
+        var end = Environment.TickCount64 + 120_000;
         while (!task.IsCompleted)
         {
             foreach (var reactor in Reactors)

@@ -89,7 +89,7 @@ internal sealed class ScsiGuest : IDisposable
 
     public VirtqueueStop Stop(GuestQueue queue, TimeSpan? limit = null)
     {
-        using var token = new CancellationTokenSource(limit ?? TimeSpan.FromSeconds(20));
+        using var token = new CancellationTokenSource(limit ?? TimeSpan.FromSeconds(120));
         return Run(Session.StopQueueAsync(queue.Index, token.Token).AsTask());
     }
 
@@ -129,7 +129,7 @@ internal sealed class ScsiGuest : IDisposable
 
     public void Until(Func<bool> condition)
     {
-        var end = Environment.TickCount64 + 30_000;
+        var end = Environment.TickCount64 + 120_000;
         while (!condition())
         {
             Turn();

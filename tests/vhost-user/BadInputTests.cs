@@ -127,13 +127,12 @@ public sealed class BadInputTests
     [Fact]
     public async Task A_front_end_that_stops_within_a_message_does_not_hold_up_a_stop()
     {
-        await using var harness = await TransportHarness.StartAsync();
+        // The message would be waited for, and so would a drain, far beyond the limit of this test.
+        await using var harness = await TransportHarness.StartAsync(TimeSpan.FromHours(1));
         using var connection = harness.Connect();
         connection.SendRaw(Header(2, 1, 8));
         await TransportHarness.WaitForAsync(() => harness.Device.Sessions.Count == 1, "the session begins");
-        var begin = DateTime.UtcNow;
-        await harness.Transport.StopAsync(TestContext.Current.CancellationToken);
-        Assert.True(DateTime.UtcNow - begin < harness.Context.DrainTimeout);
+        await harness.Transport.StopAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
     }
 
     private static byte[] Header(uint request, uint flags, uint length)

@@ -58,7 +58,7 @@ public sealed class IoTests
             queue.Publish();
             if (queue.Ring.TryEnableInterrupts())
             {
-                Assert.True(queue.WaitForInterrupt(10_000), "no interrupt came");
+                Assert.True(queue.WaitForInterrupt(60_000), "no interrupt came");
                 queue.Ring.DisableInterrupts();
             }
 

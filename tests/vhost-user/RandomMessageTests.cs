@@ -67,7 +67,7 @@ public sealed class RandomMessageTests
                 }
             }
 
-            SpinWait.SpinUntil(() => harness.Device.Sessions.Count > sessions && harness.Device.Session.IsDisposed && harness.Transport.Status == "listening", 20_000);
+            SpinWait.SpinUntil(() => harness.Device.Sessions.Count > sessions && harness.Device.Session.IsDisposed && harness.Transport.Status == "listening", 120_000);
             Assert.Equal(sessions + 1, harness.Device.Sessions.Count);
             Assert.Equal("listening", harness.Transport.Status);
             Assert.Equal(0, harness.Registry.RegisteredCount);

@@ -224,7 +224,7 @@ public sealed class TrackingTests
                         case MessageReadState.Closed:
                             return;
                         default:
-                            Assert.NotEqual(WaitResult.TimedOut, _messages.Socket.WaitReadable(20_000));
+                            Assert.NotEqual(WaitResult.TimedOut, _messages.Socket.WaitReadable(60_000));
                             break;
                     }
                 }

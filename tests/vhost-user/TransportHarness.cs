@@ -9,7 +9,7 @@ namespace Vhost.VhostUser.Tests;
 internal sealed class TransportHarness : IAsyncDisposable
 {
     public const int QueueSize = 8;
-    private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(120);
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("vu");
 

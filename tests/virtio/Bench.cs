@@ -77,7 +77,7 @@ internal sealed class Bench : IDisposable
 
     public VirtqueueStop Stop(TimeSpan? limit = null)
     {
-        using var token = new CancellationTokenSource(limit ?? TimeSpan.FromSeconds(20));
+        using var token = new CancellationTokenSource(limit ?? TimeSpan.FromSeconds(120));
         return Reactor.Run(Session.StopQueueAsync(0, token.Token));
     }
 

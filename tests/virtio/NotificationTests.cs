@@ -117,7 +117,7 @@ public sealed unsafe class NotificationTests
         using var gate = new AutoResetEvent(false);
         bench.Start();
         var queue = bench.Handler.Queue!;
-        var limit = TimeSpan.FromSeconds(isBroken ? 0.5 : 10);
+        var limit = TimeSpan.FromSeconds(isBroken ? 0.5 : 60);
         using var stop = new CancellationTokenSource();
         var callCount = bench.Queue.Call.Count;
         string? deviceFault = null;
@@ -164,10 +164,10 @@ public sealed unsafe class NotificationTests
             if (isBroken)
             {
                 // The device is awake, so no kick seems to be needed; then it goes to sleep; then the request is published.
-                SpinWait.SpinUntil(() => IsDeviceAwake(bench), TimeSpan.FromSeconds(10));
+                SpinWait.SpinUntil(() => IsDeviceAwake(bench), TimeSpan.FromSeconds(60));
                 wantsKick = !IsDeviceAwake(bench);
                 gate.Set();
-                SpinWait.SpinUntil(() => !IsDeviceAwake(bench), TimeSpan.FromSeconds(10));
+                SpinWait.SpinUntil(() => !IsDeviceAwake(bench), TimeSpan.FromSeconds(60));
                 bench.Driver.Publish();
             }
             else
@@ -201,7 +201,7 @@ public sealed unsafe class NotificationTests
         stop.Cancel();
         gate.Set();
         kick.Set();
-        Assert.True(device.Join(TimeSpan.FromSeconds(10)));
+        Assert.True(device.Join(TimeSpan.FromSeconds(60)));
         Assert.Null(deviceFault);
         return fault;
     }

@@ -28,7 +28,7 @@ internal sealed class ApplianceVm : IDiagnosable, IAsyncDisposable
     {
         foreach (IReadOnlyList<string> command in Guide.Commands("images"))
         {
-            TestEnvironment.RunToEnd(command[0], Guide.Arguments(command, scenario), TimeSpan.FromSeconds(30));
+            TestEnvironment.RunToEnd(command[0], Guide.Arguments(command, scenario), TimeSpan.FromSeconds(120));
         }
 
         List<string> arguments = [.. Guide.Arguments(hasIommu ? "appliance" : "appliance-without-iommu", scenario)];

@@ -74,7 +74,6 @@ public sealed class BadMessageTests
         using (var connection = harness.ConnectRaw())
         {
             connection.AskNumber(FrontEndRequest.GetFeatures);
-            connection.TimeoutMilliseconds = 8000;
             Send(bad, connection);
             connection.WaitClosed();
         }

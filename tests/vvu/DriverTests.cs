@@ -57,7 +57,7 @@ public sealed class DriverTests
         Assert.NotEqual(-1, vector);
         Assert.False(Poll.WaitReadable(vector, 0));
         kick.Signal();
-        Assert.True(Poll.WaitReadable(vector, 5000));
+        Assert.True(Poll.WaitReadable(vector, 60_000));
 
         // A disconnect takes the vector away.
         EventFd.DrainRaw(vector);
@@ -80,7 +80,7 @@ public sealed class DriverTests
             Receive(device);
             Assert.False(Poll.WaitReadable(call.Raw, 0));
             device.Layout.DoorbellBar.Write16(device.DoorbellOffset(queue)!.Value, 1);
-            Assert.True(Poll.WaitReadable(call.Raw, 5000), $"queue {queue}");
+            Assert.True(Poll.WaitReadable(call.Raw, 60_000), $"queue {queue}");
         }
     }
 
@@ -93,11 +93,11 @@ public sealed class DriverTests
         device.WriteStatus(1);
         Assert.Equal(1u, device.ReadStatus());
         var connection = harness.ConnectRaw();
-        Assert.True(Poll.WaitReadable(device.Vectors[0], 5000), "no interrupt for the connection");
+        Assert.True(Poll.WaitReadable(device.Vectors[0], 60_000), "no interrupt for the connection");
         Assert.Equal(3u, device.ReadStatus());
         EventFd.DrainRaw(device.Vectors[0]);
         connection.Dispose();
-        Assert.True(Poll.WaitReadable(device.Vectors[0], 5000), "no interrupt for the end");
+        Assert.True(Poll.WaitReadable(device.Vectors[0], 60_000), "no interrupt for the end");
         Assert.Equal(0u, device.ReadStatus());
 
         // The other VM may come first.
@@ -191,7 +191,7 @@ public sealed class DriverTests
     {
         device.WriteStatus(1);
         var connection = harness.ConnectRaw();
-        Assert.True(SpinWait.SpinUntil(() => device.ReadStatus() == 3, 5000));
+        Assert.True(SpinWait.SpinUntil(() => device.ReadStatus() == 3, 60_000));
         return connection;
     }
 
@@ -199,7 +199,7 @@ public sealed class DriverTests
     {
         var buffer = new byte[MessageQueue.BufferBytes];
         var length = 0;
-        Assert.True(SpinWait.SpinUntil(() => device.Receive.TryReceive(buffer, out length), 5000), "no message came");
+        Assert.True(SpinWait.SpinUntil(() => device.Receive.TryReceive(buffer, out length), 60_000), "no message came");
         return new VhostUserMessage(MessageHeader.Read(buffer), buffer.AsMemory(MessageHeader.LengthBytes, length - MessageHeader.LengthBytes), []);
     }
 
@@ -300,7 +300,7 @@ public sealed class DriverTests
                 Virtio.WriteDeviceConfig32(0, 1);
                 using var connection = harness.ConnectRaw();
                 connection.Send(FrontEndRequest.GetFeatures, []);
-                Assert.True(SpinWait.SpinUntil(() => NeedsReset, 5000), "the device took it");
+                Assert.True(SpinWait.SpinUntil(() => NeedsReset, 60_000), "the device took it");
                 return;
             }
 

@@ -48,7 +48,7 @@ public sealed class LinkTests
             queue.Publish();
             if (queue.Ring.TryEnableInterrupts())
             {
-                Assert.True(queue.WaitForInterrupt(10_000), "no interrupt came");
+                Assert.True(queue.WaitForInterrupt(60_000), "no interrupt came");
                 queue.Ring.DisableInterrupts();
             }
 
@@ -204,7 +204,7 @@ public sealed class LinkTests
         Assert.True(requests.TryAdd(device.RequestQueue(0).Ring, 0, isWrite: true, 0, BlockBytes));
         device.RequestQueue(0).Publish();
         await VvuHarness.WaitForAsync(() => harness.Port.PendingCount == 1, "the request");
-        await harness.Transport.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken);
+        await harness.Transport.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
         Assert.Equal("stopped", harness.Transport.Status);
         harness.MayRetainMemory = true;
         harness.OnReactor(() => harness.Port.CompletePending());

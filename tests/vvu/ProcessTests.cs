@@ -6,7 +6,7 @@ namespace Vhost.Vvu.Tests;
 /// <summary>The executable: vvu-device in a process of its own.</summary>
 public sealed class ProcessTests
 {
-    private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan WaitLimit = TimeSpan.FromSeconds(120);
 
     [Theory]
     [InlineData("capabilities")]

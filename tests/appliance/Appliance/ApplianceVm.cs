@@ -45,9 +45,9 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
     private const string Log = "/run/vhostd.log";
 
     // An emulated CPU that shares two real ones with everything else has to compile what was not compiled ahead of time.
-    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(100);
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(180);
 
-    private static readonly TimeSpan EventTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan EventTimeout = TimeSpan.FromSeconds(120);
 
     private string _lastLog = "";
 
@@ -235,7 +235,7 @@ internal sealed partial class ApplianceVm : IDiagnosable, IAsyncDisposable
     private async Task<string> ClientAsync(string verb, string memory, IEnumerable<(ApplianceDisk Disk, uint Seed)> disks)
     {
         string list = string.Join(' ', disks.Select(d => $"{d.Disk.Target}:{d.Seed}"));
-        CommandResult result = await Guest.RunAsync($"/app/client/appliance-client {verb} {Socket} {memory} {list}", TimeSpan.FromSeconds(90));
+        CommandResult result = await Guest.RunAsync($"/app/client/appliance-client {verb} {Socket} {memory} {list}", TimeSpan.FromSeconds(180));
         await ReadLogAsync();
         return result.ExitCode == 0 ? result.Output : throw new EndToEndException($"{verb} {memory} {list}: {result.Output}");
     }

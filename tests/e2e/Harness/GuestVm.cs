@@ -8,7 +8,7 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
 {
     private const int SegmentationFault = 128 + 11;
     private static readonly TimeSpan BootTimeout = TimeSpan.FromSeconds(300);
-    private static readonly TimeSpan CommandTimeout = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan CommandTimeout = TimeSpan.FromSeconds(180);
 
     private readonly ChildProcess _qemu;
     private readonly GuestAgent _agent;
@@ -83,8 +83,8 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
     /// <summary>Waits until the guest has so many disks.</summary>
     public Task WaitForDisksAsync(int count, TimeSpan? timeout = null)
     {
-        int seconds = (int)(timeout ?? TimeSpan.FromSeconds(30)).TotalSeconds;
-        return CheckAsync($"wait-disks {count} {seconds}", TimeSpan.FromSeconds(seconds + 15));
+        int seconds = (int)(timeout ?? TimeSpan.FromSeconds(120)).TotalSeconds;
+        return CheckAsync($"wait-disks {count} {seconds}", TimeSpan.FromSeconds(seconds + 60));
     }
 
     /// <summary>Lets the guest's kernel restart the machine, and waits until it takes commands again.</summary>

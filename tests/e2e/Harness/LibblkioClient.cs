@@ -5,7 +5,7 @@ namespace Vhost.EndToEnd.Tests.Harness;
 /// <summary>The client of <c>tests/setup/libblkio-client.c</c>: libblkio's virtio-blk-vhost-user driver with verification.</summary>
 internal static class LibblkioClient
 {
-    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(120);
 
     /// <summary>Writes, flushes, reads back through another queue and compares; zeroes and discards. Throws when a byte is wrong.</summary>
     public static string Verify(string socket, int queues, int depth, int blockBytes, int totalBytes, bool poll = false) =>

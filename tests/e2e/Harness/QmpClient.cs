@@ -8,7 +8,7 @@ namespace Vhost.EndToEnd.Tests.Harness;
 /// <summary>A client of the QEMU Machine Protocol: one command at a time, events kept.</summary>
 internal sealed class QmpClient : IDisposable
 {
-    private static readonly TimeSpan CommandTimeout = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan CommandTimeout = TimeSpan.FromSeconds(120);
 
     private readonly NetworkStream _stream;
     private readonly StreamReader _reader;

@@ -19,7 +19,7 @@ internal sealed class StorageDaemon : IAsyncDisposable, IDiagnosable
             ])));
         await Deadline.UntilAsync(
             "qemu-storage-daemon serves",
-            TimeSpan.FromSeconds(10),
+            TimeSpan.FromSeconds(120),
             () => daemon._process.HasExited ? throw new EndToEndException("qemu-storage-daemon ended") : File.Exists(socket));
         return daemon;
     }

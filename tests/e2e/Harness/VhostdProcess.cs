@@ -6,7 +6,7 @@ namespace Vhost.EndToEnd.Tests.Harness;
 /// <summary>The published vhostd, run on a manifest.</summary>
 internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
 {
-    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(120);
 
     private readonly ChildProcess _process;
 
