@@ -188,7 +188,7 @@ public sealed class DashboardTests
             using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromSeconds(120) };
             using var answer = await http.GetAsync(new Uri("/", UriKind.Relative), TestContext.Current.CancellationToken);
             Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
-            Assert.True((await vhostd.RpcAsync("vhostd_get_status"))!["health"]!["healthy"]!.GetValue<bool>());
+            await Vhostd.WaitForAsync(async () => (await vhostd.RpcAsync("vhostd_get_status"))!["health"]!["healthy"]!.GetValue<bool>(), "health");
         }
         finally
         {

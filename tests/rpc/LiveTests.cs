@@ -319,13 +319,15 @@ public sealed class LiveTests
                     }
                 }
             })).ToArray();
-            JsonObject reply;
-            do
+            // A front-end that is there at the moment is in the way; each answer comes within the client's limit. Where they leave no gap, they go in the end.
+            for (var attempt = 0; (await client.CallAsync("vhost_delete_controller", Params(("ctrlr", "c")))).ContainsKey("error"); attempt++)
             {
-                // A front-end that is there at the moment is in the way; each answer comes within the client's limit.
-                reply = await client.CallAsync("vhost_delete_controller", Params(("ctrlr", "c")));
+                if (attempt == 500)
+                {
+                    await stop.CancelAsync();
+                }
             }
-            while (reply.ContainsKey("error"));
+
             await stop.CancelAsync();
             await Task.WhenAll(visitors);
             Assert.False(File.Exists(path));

@@ -171,7 +171,7 @@ public sealed class SurfaceTests
         await client.ResultAsync("vhost_create_scsi_controller", Params(("ctrlr", "c")));
         using (var frontEnd = new Client(Path.Combine(host.Directory, "c")))
         {
-            for (var i = 0; i < 300 && !host.Host.GetStatus().Controllers[0].TransportState.StartsWith("connected", StringComparison.Ordinal); i++)
+            for (var i = 0; i < 6000 && !host.Host.GetStatus().Controllers[0].TransportState.StartsWith("connected", StringComparison.Ordinal); i++)
             {
                 await Task.Delay(20, TestContext.Current.CancellationToken);
             }
@@ -179,7 +179,7 @@ public sealed class SurfaceTests
             Assert.Equal("-32602 Device or resource busy", await client.ErrorAsync("vhost_delete_controller", Params(("ctrlr", "c"))));
         }
 
-        for (var i = 0; i < 300 && host.Host.GetStatus().Controllers[0].TransportState.StartsWith("connected", StringComparison.Ordinal); i++)
+        for (var i = 0; i < 6000 && host.Host.GetStatus().Controllers[0].TransportState.StartsWith("connected", StringComparison.Ordinal); i++)
         {
             await Task.Delay(20, TestContext.Current.CancellationToken);
         }
