@@ -15,6 +15,8 @@ public enum BdevChange
     /// <summary>Something else in its <see cref="BdevInfo"/> changed.</summary>
     Changed,
 
-    /// <summary>Its <see cref="BdevInfo.Warning"/> came, went or changed, and nothing else.</summary>
+    /// <summary>
+    /// What it says of the device's health changed, and nothing else: <see cref="BdevInfo.Warning"/>, <see cref="BdevInfo.LifeUsedPercent"/>, or <see cref="BdevInfo.SpareLeftPercent"/>.
+    /// </summary>
     Warned,
 }

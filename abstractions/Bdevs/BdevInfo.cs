@@ -52,6 +52,18 @@ public sealed record BdevInfo
     public bool ZeroingErases { get; init; }
 
     /// <summary>
+    /// The greatest write, in blocks, that is done wholly or not at all whatever fails on the way, a loss of power and the end of this process included; 0 where nothing is
+    /// promised. It says nothing of other requests at the same time: where <see cref="BlockRequestFlags.Atomic"/> asks for it, the host keeps them away.
+    /// </summary>
+    public uint AtomicWriteBlocks { get; init; }
+
+    /// <summary>How much of the life that the medium is rated for is used, in percent; more than 100 where it outlives that; null where it is not known.</summary>
+    public int? LifeUsedPercent { get; init; }
+
+    /// <summary>How much of the spare capacity for worn blocks is left, in percent; null where it is not known.</summary>
+    public int? SpareLeftPercent { get; init; }
+
+    /// <summary>
     /// What is wrong with the device although it still serves, in words for whoever is to replace it, or null. It is shown as a problem by <c>vhostd health</c>, not to guests.
     /// </summary>
     public string? Warning { get; init; }

@@ -36,6 +36,7 @@ internal sealed class BdevLimits
     private readonly uint _emulated;
     private readonly uint _refused;
     private readonly uint _flushedAfter;
+    private readonly ulong _atomicBlocks;
 
     private BdevLimits(BdevInfo raw, bool isQuarantined)
     {
@@ -54,12 +55,14 @@ internal sealed class BdevLimits
         _native = (uint)raw.Operations;
         _emulated = (uint)emulated;
         _refused = isReadOnly ? (uint)WriteOperations : 0;
+        _atomicBlocks = isReadOnly ? 0 : raw.AtomicWriteBlocks;
         _flushedAfter = !raw.HasForceUnitAccess && raw.HasVolatileWriteCache ? (uint)DurableOperations : 0;
         PortInfo = raw with
         {
             Operations = (raw.Operations | emulated) & ~(isReadOnly ? WriteOperations : BlockOperations.None),
             IsReadOnly = isReadOnly,
             HasForceUnitAccess = true,
+            AtomicWriteBlocks = (uint)_atomicBlocks,
         };
     }
 
@@ -178,11 +181,30 @@ internal sealed class BdevLimits
 
         if ((_native & bit) != 0)
         {
-            return (request->Flags & BlockRequestFlags.ForceUnitAccess) != 0 && (_flushedAfter & bit) != 0 ? Verdict.Emulate : Verdict.Pass;
+            var flags = request->Flags & (BlockRequestFlags.ForceUnitAccess | BlockRequestFlags.Atomic);
+            return flags == 0 ? Verdict.Pass : CheckFlags(flags, operation, count);
         }
 
         return (_emulated & bit) != 0 ? Verdict.Emulate : Refuse(BlockStatus.Unsupported);
     }
+
+    private Verdict CheckFlags(BlockRequestFlags flags, int operation, ulong count)
+    {
+        if ((flags & BlockRequestFlags.Atomic) != 0 && operation == (int)BlockOperation.Write)
+        {
+            return count <= _atomicBlocks ? Verdict.Emulate : Refuse(BlockStatus.Unsupported);
+        }
+
+        return (flags & BlockRequestFlags.ForceUnitAccess) != 0 && ((_flushedAfter >> operation) & 1) != 0 ? Verdict.Emulate : Verdict.Pass;
+    }
+
+    /// <summary>Whether a request uses its range alone: the host does it while it keeps others away.</summary>
+    /// <param name="request">A request that is emulated.</param>
+    // SAFETY: the request is alive: it is being submitted.
+    internal unsafe bool TakesRange(BlockRequest* request) =>
+        request->Operation == BlockOperation.CompareAndWrite
+            ? !IsNative(BlockOperation.CompareAndWrite)
+            : request->Operation == BlockOperation.Write && (request->Flags & BlockRequestFlags.Atomic) != 0;
 
     /// <summary>Whether the bdev itself does an operation.</summary>
     /// <param name="operation">The operation.</param>

@@ -107,7 +107,7 @@ internal sealed partial class BdevPort : IBdevPort
         attachment.Update(info);
         var after = attachment.Limits.PortInfo;
         Notify(before.BlockCount != info.BlockCount ? BdevChange.Resized
-            : before.Warning != after.Warning && before with { Warning = after.Warning } == after ? BdevChange.Warned
+            : before != after && before with { Warning = after.Warning, LifeUsedPercent = after.LifeUsedPercent, SpareLeftPercent = after.SpareLeftPercent } == after ? BdevChange.Warned
             : BdevChange.Changed);
     }
 

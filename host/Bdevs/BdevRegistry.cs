@@ -13,6 +13,9 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
     private readonly Dictionary<string, BdevPort> _ports = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (SourcePublisher Publisher, BdevAttachment Attachment)> _published = new(StringComparer.Ordinal);
 
+    // Of simple bdevs that are withdrawn, until nothing of theirs can land any more.
+    private readonly List<LateWrites> _late = [];
+
     /// <summary>How long a withdrawal waits for requests under way.</summary>
     internal TimeSpan DrainLimit { get; set; } = TimeSpan.FromSeconds(1);
 
@@ -71,6 +74,12 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
         var port = GetPort(name);
         lock (_lock)
         {
+            if (_late.Find(late => late.BdevName == name) is { } late)
+            {
+                (channels as SimpleBdevAdapter)?.Close();
+                throw new InvalidOperationException($"source {source} published bdev '{name}' while {late.Describe()}; the name is free when they have returned");
+            }
+
             if (_published.TryGetValue(name, out var other))
             {
                 (channels as SimpleBdevAdapter)?.Close();
@@ -89,16 +98,60 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
     internal async ValueTask WithdrawAsync(SourcePublisher publisher, string name, string reason)
     {
         BdevAttachment attachment;
+        LateWrites? late = null;
         lock (_lock)
         {
             attachment = Find(publisher, name);
             _published.Remove(name);
+            if (attachment.Channels is SimpleBdevAdapter simple)
+            {
+                late = new LateWrites(simple, name, publisher.SourceName);
+                _late.Add(late);
+            }
         }
 
         _logger.LogInformation(HostEvents.BdevWithdrawn, "bdev {Bdev}: withdrawn ({Reason})", name, reason);
         var port = GetPort(name);
         await port.DetachAsync(attachment, DrainLimit).ConfigureAwait(false);
-        (attachment.Channels as SimpleBdevAdapter)?.Close();
+        if (late is not null)
+        {
+            ((SimpleBdevAdapter)attachment.Channels).Close();
+            if (late.Ended.IsCompleted)
+            {
+                Forget(late);
+            }
+            else
+            {
+                _logger.LogError(HostEvents.LateWrites, "bdev {Bdev}: {Count} writes hang in its plugin and may still land; neither its name nor its storage is used again before they have returned", name, late.Count);
+                _ = late.Ended.ContinueWith(
+                    _ =>
+                    {
+                        Forget(late);
+                        _logger.LogWarning(HostEvents.LateWritesEnded, "bdev {Bdev}: the writes that hung at its withdrawal have returned", name);
+                    },
+                    CancellationToken.None,
+                    TaskContinuationOptions.None,
+                    TaskScheduler.Default);
+            }
+        }
+    }
+
+    /// <summary>What was withdrawn of a source and may still change its storage.</summary>
+    /// <param name="sourceName">The source.</param>
+    internal IReadOnlyList<LateWrites> GetLateWrites(string sourceName)
+    {
+        lock (_lock)
+        {
+            return [.. _late.Where(late => late.SourceName == sourceName)];
+        }
+    }
+
+    private void Forget(LateWrites late)
+    {
+        lock (_lock)
+        {
+            _late.Remove(late);
+        }
     }
 
     internal void NotifyChanged(SourcePublisher publisher, string name)

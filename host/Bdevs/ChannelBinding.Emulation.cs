@@ -3,7 +3,7 @@ using Vhost.Host.Reactors;
 
 namespace Vhost.Host.Bdevs;
 
-/// <summary>What does not go straight to the bdev: refused requests, emulated ones, and those that a compare-and-write holds back.</summary>
+/// <summary>What does not go straight to the bdev: refused requests, emulated ones, and those that another one holds back.</summary>
 internal sealed unsafe partial class ChannelBinding
 {
     // Each active compare has a buffer.
@@ -53,7 +53,9 @@ internal sealed unsafe partial class ChannelBinding
     internal void SubmitInternal(EmulatedOperation operation, BlockRequest* step)
     {
         var limits = Attachment.Limits;
-        if (limits.IsQuarantined || limits.Check(step) != Verdict.Pass)
+        var verdict = limits.Check(step);
+        // An atomic write goes down as such: another layer below has users of its own.
+        if (limits.IsQuarantined || (verdict != Verdict.Pass && !(verdict == Verdict.Emulate && limits.TakesRange(step))))
         {
             // The bdev shrank, broke, or lost an operation between the check of the whole and this step.
             step->Status = limits.IsQuarantined ? BlockStatus.IoError : BlockStatus.OutOfRange;
@@ -91,7 +93,7 @@ internal sealed unsafe partial class ChannelBinding
     /// <summary>Asks for the exclusive use of a request's range.</summary>
     internal RangeFreeze AcquireRange(BlockRequest* request, Action onGranted)
     {
-        var freeze = new RangeFreeze(this, request->StartBlock, request->BlockCount, onGranted);
+        var freeze = new RangeFreeze(this, request->StartBlock, request->BlockCount, keepsReadersAway: request->Operation == BlockOperation.Write, onGranted);
         Attachment.Acquire(freeze);
         return freeze;
     }
@@ -162,7 +164,8 @@ internal sealed unsafe partial class ChannelBinding
             _channel.Counters.Operations[(int)request->Operation & 7].Count++;
             _channel.Finish(request, BlockStatus.Success);
         }
-        else if (_freeze is { } freeze && freeze.Overlaps(request) && !IsEmulatedCompareAndWrite(request, verdict))
+        // Those that take a range themselves wait in the attachment's queue instead, where they have their turn.
+        else if (_freeze is { } freeze && freeze.Overlaps(request) && !(verdict == Verdict.Emulate && Limits.TakesRange(request)))
         {
             request->HostState = RequestState.Waiting;
             _held.Add(new BlockRequestPointer(request));
@@ -179,10 +182,6 @@ internal sealed unsafe partial class ChannelBinding
             Emulate(request);
         }
     }
-
-    // Compare-and-writes wait in the attachment's queue instead, where they have their turn.
-    private bool IsEmulatedCompareAndWrite(BlockRequest* request, Verdict verdict) =>
-        verdict == Verdict.Emulate && request->Operation == BlockOperation.CompareAndWrite && !Limits.IsNative(BlockOperation.CompareAndWrite);
 
     private void Emulate(BlockRequest* request)
     {
@@ -375,7 +374,7 @@ internal sealed unsafe partial class ChannelBinding
         {
             if (operation is not null)
             {
-                operation.IsAwaited = !operation.IsCompareAndWrite && freeze.Overlaps(operation.Request);
+                operation.IsAwaited = !operation.TakesRange && freeze.Overlaps(operation.Request);
                 _awaitedCount += operation.IsAwaited ? 1 : 0;
             }
         }

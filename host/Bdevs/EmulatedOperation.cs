@@ -5,7 +5,8 @@ namespace Vhost.Host.Bdevs;
 
 /// <summary>
 /// A request that the host does by several of the bdev's own operations, one after the other: zeroes by writes, force unit access by a flush,
-/// compare by reads, compare-and-write by reads and a write while it alone may write to the range. Reactor thread only; reused.
+/// compare by reads, compare-and-write by reads and a write while it alone may write to the range, an atomic write by one while nobody else uses the range. Reactor thread
+/// only; reused.
 /// </summary>
 internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
 {
@@ -45,10 +46,10 @@ internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
 
     internal bool IsCompare => Request->Operation == BlockOperation.Compare;
 
-    /// <summary>Whether it takes its turn with others of its kind.</summary>
-    internal bool IsCompareAndWrite { get; private set; }
+    /// <summary>Whether it uses its range alone, and takes its turn with others that do.</summary>
+    internal bool TakesRange { get; private set; }
 
-    /// <summary>Whether a compare-and-write waits for this one.</summary>
+    /// <summary>Whether one that takes its range waits for this one.</summary>
     internal bool IsAwaited { get; set; }
 
     /// <summary>Whether the user wants it to end early.</summary>
@@ -60,7 +61,7 @@ internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
         Index = index;
         IsAborted = false;
         IsAwaited = false;
-        IsCompareAndWrite = request->Operation == BlockOperation.CompareAndWrite && !binding.Limits.IsNative(BlockOperation.CompareAndWrite);
+        TakesRange = binding.Limits.TakesRange(request);
         _doneBlocks = 0;
         _phase = Phase.Idle;
     }
@@ -71,7 +72,7 @@ internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
         {
             End(BlockStatus.Aborted);
         }
-        else if (IsCompareAndWrite)
+        else if (TakesRange)
         {
             _phase = Phase.WaitingForRange;
             _freeze = binding.AcquireRange(Request, OnRangeGranted);
@@ -88,11 +89,7 @@ internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
         }
         else
         {
-            // The bdev does it but for force unit access, which is a flush afterwards.
-            _phase = Phase.Writing;
-            *_step = *Request;
-            _step->Flags &= ~BlockRequestFlags.ForceUnitAccess;
-            Submit();
+            WriteWhole();
         }
     }
 
@@ -156,12 +153,34 @@ internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
 
     private void OnRangeGranted() => binding.RunPosted(() =>
     {
-        if (_phase == Phase.WaitingForRange && !EndIfAborted())
+        if (_phase != Phase.WaitingForRange || EndIfAborted())
+        {
+            return;
+        }
+
+        if (Request->Operation == BlockOperation.Write)
+        {
+            WriteWhole();
+        }
+        else
         {
             _phase = Phase.Comparing;
             ReadPiece();
         }
     });
+
+    // The bdev does it, but for force unit access where it lacks that: it is a flush afterwards.
+    private void WriteWhole()
+    {
+        _phase = Phase.Writing;
+        *_step = *Request;
+        if (binding.Limits.NeedsFlushAfter(Request->Operation))
+        {
+            _step->Flags &= ~BlockRequestFlags.ForceUnitAccess;
+        }
+
+        Submit();
+    }
 
     private void OnPieceRead()
     {
@@ -183,7 +202,7 @@ internal sealed unsafe class EmulatedOperation(ChannelBinding binding)
                 ReadPiece();
             }
         }
-        else if (!IsCompareAndWrite)
+        else if (!TakesRange)
         {
             End(BlockStatus.Success);
         }

@@ -22,6 +22,8 @@ internal sealed class SimpleBdevAdapter : IChannelBdev
     private readonly SemaphoreSlim _queued = new(0);
     private readonly SemaphoreSlim _permits;
     private readonly CancellationTokenSource _closing = new();
+    private readonly TaskCompletionSource _changesEnded = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _changeCount;
     private int _threadCount;
     private int _idleThreadCount;
     private long _failures;
@@ -45,8 +47,8 @@ internal sealed class SimpleBdevAdapter : IChannelBdev
         get
         {
             var info = _bdev.Info;
-            // FlushAsync is always there; force unit access never is: the host flushes.
-            return info with { Operations = (info.Operations & PossibleOperations) | BlockOperations.Flush, HasForceUnitAccess = false };
+            // FlushAsync is always there; force unit access never is: the host flushes. No write is atomic, since one may be done in pieces, and be cancelled in the middle.
+            return info with { Operations = (info.Operations & PossibleOperations) | BlockOperations.Flush, HasForceUnitAccess = false, AtomicWriteBlocks = 0 };
         }
     }
 
@@ -56,8 +58,21 @@ internal sealed class SimpleBdevAdapter : IChannelBdev
     /// <inheritdoc/>
     public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new SimpleChannel(this, reactor, completions);
 
-    /// <summary>Nobody uses the bdev any more: what still runs is cancelled, and its threads end when it returns.</summary>
-    internal void Close() => _closing.Cancel();
+    /// <summary>How many writes and discards its methods are doing now. Any thread.</summary>
+    internal int ChangeCount => Volatile.Read(ref _changeCount);
+
+    /// <summary>Completes when it is closed and no write or discard is in one of its methods any more: from then on nothing changes its storage.</summary>
+    internal Task ChangesEnded => _changesEnded.Task;
+
+    /// <summary>Nobody uses the bdev any more: what still runs is cancelled, nothing else begins, and its threads end when they return.</summary>
+    internal void Close()
+    {
+        _closing.Cancel();
+        if (Volatile.Read(ref _changeCount) == 0)
+        {
+            _changesEnded.TrySetResult();
+        }
+    }
 
     /// <summary>Runs operations, each once. Reactor threads; one call a batch.</summary>
     internal void Enqueue(ReadOnlySpan<SimpleOperation> operations)
@@ -128,6 +143,13 @@ internal sealed class SimpleBdevAdapter : IChannelBdev
     private void Run(SimpleOperation operation)
     {
         ValueTask task;
+        if (IsChange(operation) && Interlocked.Increment(ref _changeCount) > 0 && _closing.IsCancellationRequested)
+        {
+            // Counted before the look, so that whoever closes either finds it or keeps it from beginning.
+            Finish(operation, BlockStatus.Aborted);
+            return;
+        }
+
         try
         {
             task = operation.Start(_bdev);
@@ -164,9 +186,16 @@ internal sealed class SimpleBdevAdapter : IChannelBdev
 
     private void Finish(SimpleOperation operation, BlockStatus status)
     {
+        if (IsChange(operation) && Interlocked.Decrement(ref _changeCount) == 0 && _closing.IsCancellationRequested)
+        {
+            _changesEnded.TrySetResult();
+        }
+
         _permits.Release();
         operation.Finish(status);
     }
+
+    private static bool IsChange(SimpleOperation operation) => operation.Operation is BlockOperation.Write or BlockOperation.Discard;
 
     private BlockStatus ToStatus(SimpleOperation operation, Exception exception)
     {

@@ -39,6 +39,8 @@ internal static class HostEvents
     internal static readonly EventId BdevQuarantined = new(209, nameof(BdevQuarantined));
     internal static readonly EventId MemoryNotMapped = new(210, nameof(MemoryNotMapped));
     internal static readonly EventId MemoryObserverFailed = new(211, nameof(MemoryObserverFailed));
+    internal static readonly EventId LateWrites = new(212, nameof(LateWrites));
+    internal static readonly EventId LateWritesEnded = new(213, nameof(LateWritesEnded));
     internal static readonly EventId CallLeftBehind = new(300, nameof(CallLeftBehind));
     internal static readonly EventId CallFailed = new(301, nameof(CallFailed));
     internal static readonly EventId SessionNotRead = new(302, nameof(SessionNotRead));

@@ -185,6 +185,11 @@ internal sealed partial class LiveGraph(VhostHost host, BoundManifest manifest)
                 // A bdev that comes later under the name begins without.
                 Set(bdev, changed);
             }
+
+            if (host.DescribeHeld(name) is { } held)
+            {
+                throw RpcException.Busy($"\"{name}\" was removed, but not all of it has ended: {held}");
+            }
         }
         finally
         {

@@ -10,11 +10,13 @@ internal sealed class RunningBdevSource
 {
     private readonly IBdevSource _source;
     private readonly SourcePublisher _publisher;
+    private readonly BdevRegistry _bdevs;
     private readonly HostTimes _times;
     private readonly ILogger _logger;
 
-    private RunningBdevSource(BoundBdevSource bound, IBdevSource source, SourcePublisher publisher, HostTimes times, ILogger logger)
+    private RunningBdevSource(BoundBdevSource bound, IBdevSource source, SourcePublisher publisher, BdevRegistry bdevs, HostTimes times, ILogger logger)
     {
+        _bdevs = bdevs;
         Bound = bound;
         _source = source;
         _publisher = publisher;
@@ -92,7 +94,7 @@ internal sealed class RunningBdevSource
                 async token =>
                 {
                     var source = bound.Factory.Create(context, bound.Options) ?? throw new InvalidOperationException("its factory returned nothing");
-                    running = new RunningBdevSource(bound, source, publisher, parts.Times, logger);
+                    running = new RunningBdevSource(bound, source, publisher, parts.Bdevs, parts.Times, logger);
                     await source.StartAsync(token).ConfigureAwait(false);
                 },
                 cancellationToken).ConfigureAwait(false);
@@ -112,10 +114,27 @@ internal sealed class RunningBdevSource
         }
     }
 
-    /// <summary>Withdraws what it published and disposes it. Bounded; never throws.</summary>
-    internal async Task StopAsync()
+    /// <summary>
+    /// Withdraws what it published and disposes it. Bounded; never throws. Where a write hangs in a bdev of its, it is disposed when that has returned, so that what keeps others
+    /// from its storage (a lock, an open device) does so until then.
+    /// </summary>
+    /// <returns>Null; or what hangs.</returns>
+    internal async Task<HeldStorage?> StopAsync()
     {
         await _publisher.CloseAsync("its source is being removed").ConfigureAwait(false);
+        var late = _bdevs.GetLateWrites(Bound.Name);
+        if (late.Count == 0)
+        {
+            await DisposeSourceAsync().ConfigureAwait(false);
+            return null;
+        }
+
+        return new HeldStorage(Bound, late, DisposeLaterAsync(late));
+    }
+
+    private async Task DisposeLaterAsync(IReadOnlyList<LateWrites> late)
+    {
+        await Task.WhenAll(late.Select(one => one.Ended)).ConfigureAwait(false);
         await DisposeSourceAsync().ConfigureAwait(false);
     }
 

@@ -20,6 +20,7 @@ public sealed partial class VhostHost : IAsyncDisposable
     private readonly SemaphoreSlim _turn = new(1);
     private readonly List<RunningBdevSource> _sources = [];
     private readonly System.Collections.Concurrent.ConcurrentDictionary<RunningBdevSource, Task> _stopping = new();
+    private readonly List<HeldStorage> _held = [];
     private readonly List<RunningController> _controllers = [];
     private readonly Lock _listLock = new();
     private IReadOnlyList<Reactor> _reactors = [];
@@ -166,6 +167,11 @@ public sealed partial class VhostHost : IAsyncDisposable
             {
                 throw new HostStartException($"there is a bdev source '{source.Name}' already");
             }
+
+            if (FindHeld(held => held.IsWantedBy(source)) is { } inTheWay)
+            {
+                throw new HostStartException($"bdev source '{source.Name}' cannot be started: '{inTheWay.Name}' was removed, and {inTheWay.Describe()}");
+            }
         }
 
         var running = await RunningBdevSource.StartAsync(parts, source, cancellationToken).ConfigureAwait(false);
@@ -185,6 +191,23 @@ public sealed partial class VhostHost : IAsyncDisposable
             await running.StopAsync().ConfigureAwait(false);
             throw new HostStartException($"bdev source '{source.Name}' is not kept: the host is stopping, or another one has taken its name");
         }
+    }
+
+    /// <summary>What a source that was removed still holds, because writes hang in its bdevs; null where it holds nothing.</summary>
+    /// <param name="name">The source's name.</param>
+    public string? DescribeHeld(string name)
+    {
+        lock (_listLock)
+        {
+            return FindHeld(held => held.Name == name)?.Describe();
+        }
+    }
+
+    // Under the lock.
+    private HeldStorage? FindHeld(Predicate<HeldStorage> isWanted)
+    {
+        _held.RemoveAll(static held => held.IsReleased);
+        return _held.Find(isWanted);
     }
 
     /// <summary>Withdraws a source's bdevs from whoever uses them and removes it. Bounded in time.</summary>
@@ -214,7 +237,14 @@ public sealed partial class VhostHost : IAsyncDisposable
                 _sources.Remove(running);
             }
 
-            await running.StopAsync().ConfigureAwait(false);
+            if (await running.StopAsync().ConfigureAwait(false) is { } held)
+            {
+                lock (_listLock)
+                {
+                    _held.Add(held);
+                }
+            }
+
             return true;
         }
         finally

@@ -93,6 +93,9 @@ public enum AdditionalSense : ushort
     /// <summary>MODE PARAMETERS CHANGED.</summary>
     ModeParametersChanged = 0x2A01,
 
+    /// <summary>LOG PARAMETERS CHANGED.</summary>
+    LogParametersChanged = 0x2A02,
+
     /// <summary>RESERVATIONS PREEMPTED.</summary>
     ReservationsPreempted = 0x2A03,
 

@@ -27,11 +27,22 @@ internal sealed class CommandDescriptor
         }
 
         ForbiddenBits = Vector128.Create<byte>(forbidden);
+        Class = kind switch
+        {
+            CommandKind.Read when _usage.Length > 6 => CommandClass.Read,
+            CommandKind.Write when _usage.Length > 6 => CommandClass.Write,
+            CommandKind.WriteAndVerify => CommandClass.Write,
+            CommandKind.Unmap => CommandClass.Write | CommandClass.WithoutBlocks,
+            _ => CommandClass.None,
+        };
     }
 
     public CommandKind Kind { get; }
 
     public CommandTraits Traits { get; }
+
+    /// <summary>What it counts as, less FUA.</summary>
+    public CommandClass Class { get; }
 
     public byte OperationCode => _usage[0];
 

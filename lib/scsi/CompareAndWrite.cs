@@ -5,8 +5,6 @@ namespace Vhost.Scsi;
 /// <summary>COMPARE AND WRITE (SBC-3, section 5.2).</summary>
 internal static unsafe class CompareAndWrite
 {
-    private const byte ForceUnitAccessBit = 0x08;
-
     public static ScsiAction Begin(LogicalUnitState state, ScsiTask* task)
     {
         var cdb = ScsiTask.CdbOf(task);
@@ -22,15 +20,8 @@ internal static unsafe class CompareAndWrite
         }
 
         // The verify instance of the data, then the write instance.
-        if (range.Count == 0 || !Transfers.UseDataOut(task, range.Count << state.BlockShift << 1))
-        {
-            return ScsiAction.Done;
-        }
-
-        var flags = state.WriteFlags | ((cdb[1] & ForceUnitAccessBit) != 0 ? BlockRequestFlags.ForceUnitAccess : BlockRequestFlags.None);
-        Transfers.SetRequest(task, BlockOperation.CompareAndWrite, flags, range.Lba, range.Count);
-        task->Block.Segments = task->DataOut;
-        task->Block.SegmentCount = task->DataOutCount;
-        return ScsiAction.Submit;
+        return range.Count == 0 || !Transfers.UseDataOut(task, range.Count << state.BlockShift << 1)
+            ? ScsiAction.Done
+            : Transfers.SubmitDataOut(task, BlockOperation.CompareAndWrite, Transfers.WriteFlags(state, task), range);
     }
 }

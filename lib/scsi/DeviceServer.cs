@@ -13,17 +13,23 @@ namespace Vhost.Scsi;
 // lengths that the task states.
 public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposable
 {
-    private const byte ForceUnitAccessBit = 0x08;
-
     // Of VERIFY (10), (12) and (16), less the group.
     private const byte VerifyOperationCode = 0x0F;
 
+    // A nexus has its place by its number; those that share one are found in the dictionary.
+    private const int RecentCount = 16;
+
+    private readonly (ItlNexus? Nexus, CommandCounters? Counters)[] _recent = new (ItlNexus?, CommandCounters?)[RecentCount];
+    private readonly Dictionary<ItlNexus, CommandCounters> _counters = [];
     private readonly byte[] _buffer = new byte[8192];
 
     // By a number that the task has; allocated, as a copy takes longer than that.
     private readonly Dictionary<ulong, CopyOperation> _copies = [];
     private ulong _lastCopy;
     private CommandWait? _wait;
+
+    /// <summary>A <see cref="System.Diagnostics.Stopwatch"/> timestamp for what begins or ends from now on. The caller sets it once a batch.</summary>
+    public long Now { get; set; }
 
     internal ICopyScope? CopyScope => copyScope;
 
@@ -38,21 +44,21 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
         Prepare(task);
         var state = nexus.Unit.State;
         var command = CommandTable.Find(task->Cdb[0], task->Cdb[1]);
-        if (state is not null && nexus.Gate == 0 && !state.IsStopped && HasOnlyAllowedBits(command, task) && task->CdbLengthBytes >= command.LengthBytes)
+        var counters = CountersOf(nexus);
+        if (command.Class != CommandClass.None)
         {
-            task->UsesDescriptorSense = state.Mode.UsesDescriptorSense;
-            if (command.Kind == CommandKind.Read)
-            {
-                return BeginRead(state, command, task);
-            }
-
-            if (command.Kind == CommandKind.Write && state.AllowsWrites)
-            {
-                return BeginWrite(state, command, task);
-            }
+            task->Class = command.Class | ((task->Cdb[1] & Transfers.ForceUnitAccessBit) != 0 && command.Kind is CommandKind.Read or CommandKind.Write ? CommandClass.ForceUnitAccess : CommandClass.None);
+            counters.OnReceived(task->Class);
         }
 
-        return Finish(task, BeginOther(nexus, state, command, task));
+        var action = BeginFast(nexus, state, command, task);
+        if (action is ScsiAction.Submit or ScsiAction.SubmitElsewhere)
+        {
+            task->StartedAt = Now;
+            counters.OnStarted(Now);
+        }
+
+        return action;
     }
 
     /// <summary>What the command that was just begun waits for. Once after each <see cref="ScsiAction.Wait"/>.</summary>
@@ -102,9 +108,18 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
     /// <param name="task">The task, with the request's status.</param>
     /// <returns>What to do next.</returns>
     public ScsiAction Continue(ItlNexus nexus, ScsiTask* task)
-        => task->Continuation == Continuation.None && task->Block.Status == BlockStatus.Success && task->Scratch == null
+    {
+        var action = task->Continuation == Continuation.None && task->Block.Status == BlockStatus.Success && task->Scratch == null
             ? ScsiAction.Done
             : Finish(task, ContinueOther(nexus, task));
+        if (action == ScsiAction.Done)
+        {
+            var blocks = nexus.Unit.State is { } state ? task->TransferredBytes >> state.BlockShift : 0;
+            CountersOf(nexus).OnDone(task->Class, blocks, Math.Max(0, Now - task->StartedAt), Now);
+        }
+
+        return action;
+    }
 
     /// <summary>
     /// Gives a task up whose block request came back after the transport let go of the initiator's memory: frees what the task holds and touches none of
@@ -113,8 +128,31 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
     /// <param name="task">A task whose block request is completed.</param>
     public void Abandon(ScsiTask* task) => Finish(task, TaskResult.Respond(task, ServiceResponse.Aborted));
 
+    /// <summary>The nexus is not used any more; what was counted of it stays with its unit. Nothing of it is under way.</summary>
+    /// <param name="nexus">The nexus.</param>
+    public void Forget(ItlNexus nexus)
+    {
+        ArgumentNullException.ThrowIfNull(nexus);
+        if (_counters.Remove(nexus, out var counters))
+        {
+            counters.Close(Now);
+            ref var recent = ref _recent[nexus.Number % RecentCount];
+            recent = ReferenceEquals(recent.Nexus, nexus) ? default : recent;
+        }
+    }
+
     /// <summary>Frees what is not under way; memory of a task that is still under way is freed when that task is done.</summary>
-    public void Dispose() => Scratch.Dispose();
+    public void Dispose()
+    {
+        foreach (var counters in _counters.Values)
+        {
+            counters.Close(Now);
+        }
+
+        _counters.Clear();
+        Array.Clear(_recent);
+        Scratch.Dispose();
+    }
 
     private static void Prepare(ScsiTask* task)
     {
@@ -124,12 +162,50 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
         task->SenseLengthBytes = 0;
         task->UsesDescriptorSense = false;
         task->Continuation = Continuation.None;
+        task->Class = CommandClass.None;
         task->TransferredBytes = 0;
         task->Scratch = null;
     }
 
+    private CommandCounters CountersOf(ItlNexus nexus)
+    {
+        ref var recent = ref _recent[nexus.Number % RecentCount];
+        return ReferenceEquals(recent.Nexus, nexus) ? recent.Counters! : FindCounters(nexus, ref recent);
+    }
+
+    private CommandCounters FindCounters(ItlNexus nexus, ref (ItlNexus? Nexus, CommandCounters? Counters) recent)
+    {
+        if (!_counters.TryGetValue(nexus, out var counters))
+        {
+            counters = nexus.Unit.Log.AddCounters();
+            _counters.Add(nexus, counters);
+        }
+
+        recent = (nexus, counters);
+        return counters;
+    }
+
     private static bool HasOnlyAllowedBits(CommandDescriptor command, ScsiTask* task)
         => (Vector128.Load((byte*)&task->Cdb) & command.ForbiddenBits) == Vector128<byte>.Zero;
+
+    private ScsiAction BeginFast(ItlNexus nexus, LogicalUnitState? state, CommandDescriptor command, ScsiTask* task)
+    {
+        if (state is not null && nexus.Gate == 0 && !state.IsStopped && HasOnlyAllowedBits(command, task) && task->CdbLengthBytes >= command.LengthBytes)
+        {
+            task->UsesDescriptorSense = state.Mode.UsesDescriptorSense;
+            if (command.Kind == CommandKind.Read)
+            {
+                return BeginRead(state, command, task);
+            }
+
+            if (command.Kind == CommandKind.Write && state.AllowsWrites)
+            {
+                return BeginWrite(state, command, task);
+            }
+        }
+
+        return Finish(task, BeginOther(nexus, state, command, task));
+    }
 
     private static ScsiAction BeginRead(LogicalUnitState state, CommandDescriptor command, ScsiTask* task)
     {
@@ -145,7 +221,7 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
             return ScsiAction.Done;
         }
 
-        if (command.LengthBytes != 6 && (cdb[1] & ForceUnitAccessBit) != 0 && state.Info.HasVolatileWriteCache && state.CanFlush)
+        if (command.LengthBytes != 6 && (cdb[1] & Transfers.ForceUnitAccessBit) != 0 && state.Info.HasVolatileWriteCache && state.CanFlush)
         {
             // What the cache holds and the medium does not is written to the medium first (SBC-3, section 5.11).
             task->Cursor = range.Lba;
@@ -161,8 +237,7 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
 
     private static ScsiAction BeginWrite(LogicalUnitState state, CommandDescriptor command, ScsiTask* task)
     {
-        var cdb = ScsiTask.CdbOf(task);
-        var range = BlockRange.Decode(cdb, command.LengthBytes);
+        var range = BlockRange.Decode(ScsiTask.CdbOf(task), command.LengthBytes);
         if (!Transfers.CheckRange(state, command, task, range) || range.Count == 0)
         {
             return ScsiAction.Done;
@@ -173,16 +248,8 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
             return ScsiAction.Done;
         }
 
-        var flags = state.WriteFlags;
-        if (command.LengthBytes != 6 && (cdb[1] & ForceUnitAccessBit) != 0)
-        {
-            flags |= BlockRequestFlags.ForceUnitAccess;
-        }
-
-        Transfers.SetRequest(task, BlockOperation.Write, flags, range.Lba, range.Count);
-        task->Block.Segments = task->DataOut;
-        task->Block.SegmentCount = task->DataOutCount;
-        return ScsiAction.Submit;
+        var flags = command.LengthBytes == 6 ? state.WriteFlags : Transfers.WriteFlags(state, task);
+        return Transfers.SubmitDataOut(task, BlockOperation.Write, flags, range);
     }
 
     private ScsiAction BeginOther(ItlNexus nexus, LogicalUnitState? state, CommandDescriptor command, ScsiTask* task)
@@ -234,12 +301,16 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
                 return CompareAndWrite.Begin(state, task);
             case CommandKind.OrWrite:
                 return OrWrite.Begin(this, state, command, task);
+            case CommandKind.WriteAtomic:
+                return WriteAtomic.Begin(state, task);
             case CommandKind.ModeSense:
                 return ModeSense.Execute(state, command, task, _buffer);
             case CommandKind.ModeSelect:
                 return ModeSelect.Begin(nexus, state, command, task, _buffer);
+            case CommandKind.LogSelect:
+                return LogSelect.Execute(nexus, state, task);
             case CommandKind.LogSense:
-                return LogSense.Execute(nexus, task, _buffer);
+                return LogSense.Execute(nexus, state, task, _buffer);
             case CommandKind.StartStopUnit:
                 return StartStopUnit.Begin(nexus, state, task);
             case CommandKind.SendDiagnostic:

@@ -9,6 +9,8 @@ namespace Vhost.Scsi;
 /// </summary>
 public sealed class ItlNexus
 {
+    private static uint s_last;
+
     // Unit attentions and conflicts in one word, so that the data path looks at one. Any thread changes it, atomically.
     private int _gate;
 
@@ -34,6 +36,9 @@ public sealed class ItlNexus
     public IBdevPort Port { get; }
 
     internal ILogicalUnitListener? Listener { get; }
+
+    /// <summary>A number that few others have.</summary>
+    internal uint Number { get; } = Interlocked.Increment(ref s_last);
 
     /// <summary>The copy operations that were begun through this nexus.</summary>
     internal CopyStatusList Copies { get; } = new();
@@ -86,6 +91,7 @@ public sealed class ItlNexus
         UnitAttentions.ReservationsPreempted => AdditionalSense.ReservationsPreempted,
         UnitAttentions.ReservationsReleased => AdditionalSense.ReservationsReleased,
         UnitAttentions.RegistrationsPreempted => AdditionalSense.RegistrationsPreempted,
+        UnitAttentions.LogParametersChanged => AdditionalSense.LogParametersChanged,
         _ => AdditionalSense.PowerOnOrReset,
     };
 }

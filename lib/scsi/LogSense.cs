@@ -4,28 +4,34 @@ namespace Vhost.Scsi;
 
 /// <summary>
 /// LOG SENSE (SPC-4, sections 6.7 and 7.3). Pages hold what is known of a bdev and no other parameters: no bdev tells of corrected errors, or of its
-/// temperature. Nothing is saved, and counters cannot be set.
+/// temperature. Nothing is saved, and counters can be reset and not set.
 /// </summary>
 internal static unsafe class LogSense
 {
-    private const byte SupportedPages = 0x00;
-    private const byte WriteErrors = 0x02;
-    private const byte ReadErrors = 0x03;
-    private const byte VerifyErrors = 0x05;
+    public const byte SupportedPages = 0x00;
+    public const byte WriteErrors = 0x02;
+    public const byte ReadErrors = 0x03;
+    public const byte VerifyErrors = 0x05;
+    public const byte SelfTestResults = 0x10;
+    public const byte GeneralStatistics = 0x19;
+    public const byte AllSubpages = 0xFF;
     private const byte Temperature = 0x0D;
     private const byte StartStop = 0x0E;
-    private const byte SelfTestResults = 0x10;
+    private const byte SolidStateMedia = 0x11;
     private const byte InformationalExceptions = 0x2F;
-    private const byte AllSubpages = 0xFF;
 
-    // Parameter control bytes: TSD, as nothing is saved; then a data counter or a binary list.
+    // Parameter control bytes: TSD, as nothing is saved; then a bounded or an unbounded data counter, or a binary list.
     private const byte Counter = 0x20;
-    private const byte BinaryList = 0x23;
+    public const byte UnboundedCounter = 0x22;
+    public const byte BinaryList = 0x23;
 
-    private static ReadOnlySpan<byte> Pages =>
-        [SupportedPages, WriteErrors, ReadErrors, VerifyErrors, Temperature, StartStop, SelfTestResults, InformationalExceptions];
+    private static ReadOnlySpan<byte> AllPages =>
+        [SupportedPages, WriteErrors, ReadErrors, VerifyErrors, Temperature, StartStop, SelfTestResults, SolidStateMedia, GeneralStatistics, InformationalExceptions];
 
-    public static ScsiAction Execute(ItlNexus nexus, ScsiTask* task, byte[] buffer)
+    /// <summary>Whether there is such a page: that of solid state media only where the bdev tells how worn it is.</summary>
+    public static bool HasPage(LogicalUnitState state, byte page) => AllPages.Contains(page) && (page != SolidStateMedia || state.Info.LifeUsedPercent is not null);
+
+    public static ScsiAction Execute(ItlNexus nexus, LogicalUnitState state, ScsiTask* task, byte[] buffer)
     {
         var cdb = ScsiTask.CdbOf(task);
         if ((cdb[1] & 0x01) != 0)
@@ -34,7 +40,7 @@ internal static unsafe class LogSense
         }
 
         var page = (byte)(cdb[2] & 0x3F);
-        if (!Pages.Contains(page))
+        if (!HasPage(state, page))
         {
             return TaskResult.InvalidCdb(task, 2, 5);
         }
@@ -50,13 +56,16 @@ internal static unsafe class LogSense
         int length;
         if (page == SupportedPages)
         {
-            length = pointer == 0 ? WriteSupportedPages(payload, subpage != 0) : 0;
+            length = pointer == 0 ? WriteSupportedPages(payload, state, subpage != 0) : 0;
         }
         else
         {
-            // The PC field chooses thresholds or values, current or default. The pages here have no thresholds: values are cumulative, and 0 by default.
+            // The PC field chooses thresholds or values of counters, current or default; lists have their values whatever it says. No counter here has a threshold: values are
+            // cumulative, and 0 by default.
             var isDefault = cdb[2] >> 6 is 0 or 2 or 3;
-            length = WriteParameters(payload, page, pointer, nexus.Unit.Log, isDefault);
+            length = page == GeneralStatistics
+                ? StatisticsPage.Write(payload, pointer, nexus.Unit.Log, isDefault)
+                : WriteParameters(payload, page, pointer, nexus.Unit.Log, state, isDefault);
         }
 
         if (length == 0)
@@ -71,18 +80,22 @@ internal static unsafe class LogSense
         return TaskResult.SendData(task, buffer.AsSpan(0, length + 4), BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]));
     }
 
-    private static int WriteSupportedPages(Span<byte> payload, bool withSubpages)
+    private static int WriteSupportedPages(Span<byte> payload, LogicalUnitState state, bool withSubpages)
     {
-        if (!withSubpages)
-        {
-            Pages.CopyTo(payload);
-            return Pages.Length;
-        }
-
         var length = 0;
-        foreach (var page in Pages)
+        foreach (var page in AllPages)
         {
+            if (!HasPage(state, page))
+            {
+                continue;
+            }
+
             payload[length++] = page;
+            if (!withSubpages)
+            {
+                continue;
+            }
+
             payload[length++] = 0;
             if (page == SupportedPages)
             {
@@ -94,7 +107,7 @@ internal static unsafe class LogSense
         return length;
     }
 
-    private static int WriteParameters(Span<byte> payload, byte page, ushort pointer, UnitLog log, bool isDefault)
+    private static int WriteParameters(Span<byte> payload, byte page, ushort pointer, UnitLog log, LogicalUnitState state, bool isDefault)
     {
         Span<byte> value = stackalloc byte[16];
         switch (page)
@@ -109,10 +122,15 @@ internal static unsafe class LogSense
                 return WriteParameter(payload, 0x0000, pointer, BinaryList, value[..2]);
             case StartStop:
                 // Accumulated start-stop cycles.
-                BinaryPrimitives.WriteInt32BigEndian(value, isDefault ? 0 : log.StartCount);
+                BinaryPrimitives.WriteInt32BigEndian(value, log.StartCount);
                 return WriteParameter(payload, 0x0004, pointer, BinaryList, value[..4]);
             case SelfTestResults:
-                return WriteSelfTests(payload, pointer, isDefault ? [] : log.GetSelfTests(), value);
+                return WriteSelfTests(payload, pointer, log.GetSelfTests(), value);
+            case SolidStateMedia:
+                // Percentage used endurance indicator.
+                value.Clear();
+                value[3] = (byte)Math.Min(byte.MaxValue, state.Info.LifeUsedPercent ?? 0);
+                return WriteParameter(payload, 0x0001, pointer, BinaryList, value[..4]);
             default:
                 value.Clear();
                 value[2] = 0xFF; // no exception; temperature not known
@@ -142,7 +160,8 @@ internal static unsafe class LogSense
         return length;
     }
 
-    private static int WriteParameter(Span<byte> payload, ushort code, ushort pointer, byte control, ReadOnlySpan<byte> value)
+    /// <summary>Writes a parameter, unless it comes before the one that was asked for.</summary>
+    public static int WriteParameter(Span<byte> payload, ushort code, ushort pointer, byte control, ReadOnlySpan<byte> value)
     {
         if (code < pointer)
         {

@@ -63,6 +63,9 @@ internal sealed class LogicalUnitState
     /// <summary>The limit of UNMAP: blocks in all descriptors together (VPD page B0h).</summary>
     public uint MaxUnmapBlocks => (uint)(MaxUnmapBytes >> BlockShift);
 
+    /// <summary>The limit of WRITE ATOMIC, for which there are 16 bits (VPD page B0h); 0 where no write is atomic.</summary>
+    public uint MaxAtomicBlocks => Math.Min(Info.AtomicWriteBlocks, Math.Min(MaxTransferBlocks, ushort.MaxValue));
+
     /// <summary>The limit of COMPARE AND WRITE, for which there are 8 bits (VPD page B0h).</summary>
     public uint MaxCompareAndWriteBlocks => Math.Min(255, MaxCompareAndWriteBytes >> BlockShift);
 }

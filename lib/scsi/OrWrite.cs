@@ -9,7 +9,6 @@ namespace Vhost.Scsi;
 /// </summary>
 internal static unsafe class OrWrite
 {
-    private const byte ForceUnitAccessBit = 0x08;
     private const int PieceLengthBytes = ScratchPool.DataLengthBytes / 2;
     private const int MaxAttempts = 100;
 
@@ -47,8 +46,7 @@ internal static unsafe class OrWrite
             combinedWords[i] |= oldWords[i];
         }
 
-        var flags = state.WriteFlags | ((task->Cdb[1] & ForceUnitAccessBit) != 0 ? BlockRequestFlags.ForceUnitAccess : BlockRequestFlags.None);
-        Transfers.SetRequest(task, BlockOperation.CompareAndWrite, flags, task->Cursor, count);
+        Transfers.SetRequest(task, BlockOperation.CompareAndWrite, Transfers.WriteFlags(state, task), task->Cursor, count);
         Transfers.UseScratch(task, (ulong)length * 2);
         task->Continuation = Continuation.OrWriteWrite;
         return ScsiAction.Submit;

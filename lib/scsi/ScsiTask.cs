@@ -59,6 +59,9 @@ public unsafe struct ScsiTask
     /// <summary>What <see cref="DeviceServer.Continue"/> does next.</summary>
     internal Continuation Continuation;
 
+    /// <summary>What the command counts as.</summary>
+    internal CommandClass Class;
+
     /// <summary>Result: bytes of both buffers that were used. The residual is the buffers' length less this.</summary>
     public ulong TransferredBytes;
 
@@ -73,6 +76,9 @@ public unsafe struct ScsiTask
 
     /// <summary>Of a command with several steps: what remains.</summary>
     internal ulong Remaining;
+
+    /// <summary>When the command was received.</summary>
+    internal long StartedAt;
 
     /// <summary>Whether the task's block requests may be another logical unit's (<see cref="ScsiAction.SubmitElsewhere"/>).</summary>
     public readonly bool IsCopy => Continuation == Continuation.Copy;

@@ -13,6 +13,7 @@ internal static unsafe class SupportedOperations
         CommandKind.Unmap => state.CanDiscard,
         CommandKind.WriteSame => state.CanWriteZeroes,
         CommandKind.CompareAndWrite or CommandKind.OrWrite => state.CanCompareAndWrite,
+        CommandKind.WriteAtomic => state.MaxAtomicBlocks > 0,
         CommandKind.Unknown => false,
         _ => true,
     };

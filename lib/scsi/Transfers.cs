@@ -5,6 +5,9 @@ namespace Vhost.Scsi;
 /// <summary>What commands that move blocks have in common.</summary>
 internal static unsafe class Transfers
 {
+    /// <summary>The FUA bit, in byte 1 of the CDBs of READ and WRITE but for those of six bytes.</summary>
+    public const byte ForceUnitAccessBit = 0x08;
+
     /// <summary>Checks a range against the medium and the transfer limit; if it does not pass, the task is done.</summary>
     public static bool CheckRange(LogicalUnitState state, CommandDescriptor command, ScsiTask* task, BlockRange range)
     {
@@ -70,6 +73,20 @@ internal static unsafe class Transfers
         }
 
         return true;
+    }
+
+    /// <summary>The flags of a write whose CDB has a FUA bit in the usual place.</summary>
+    public static BlockRequestFlags WriteFlags(LogicalUnitState state, ScsiTask* task)
+        => state.WriteFlags | ((task->Cdb[1] & ForceUnitAccessBit) != 0 ? BlockRequestFlags.ForceUnitAccess : BlockRequestFlags.None);
+
+    /// <summary>Makes the Data-Out buffer the data of a block request, and asks for it to be submitted.</summary>
+    public static ScsiAction SubmitDataOut(ScsiTask* task, BlockOperation operation, BlockRequestFlags flags, BlockRange range, Continuation then = Continuation.None)
+    {
+        SetRequest(task, operation, flags, range.Lba, range.Count);
+        task->Block.Segments = task->DataOut;
+        task->Block.SegmentCount = task->DataOutCount;
+        task->Continuation = then;
+        return ScsiAction.Submit;
     }
 
     /// <summary>Sets all of the block request but its segments.</summary>

@@ -15,5 +15,6 @@ internal enum UnitAttentions
     ReservationsPreempted = 1 << 7,
     ReservationsReleased = 1 << 8,
     RegistrationsPreempted = 1 << 9,
-    All = (1 << 10) - 1,
+    LogParametersChanged = 1 << 10,
+    All = (1 << 11) - 1,
 }

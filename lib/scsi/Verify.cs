@@ -63,11 +63,7 @@ internal static unsafe class Verify
 
         task->Cursor = range.Lba;
         task->Remaining = range.Count;
-        Transfers.SetRequest(task, BlockOperation.Write, BlockRequestFlags.ForceUnitAccess, range.Lba, range.Count);
-        task->Block.Segments = task->DataOut;
-        task->Block.SegmentCount = task->DataOutCount;
-        task->Continuation = Continuation.VerifyWritten;
-        return ScsiAction.Submit;
+        return Transfers.SubmitDataOut(task, BlockOperation.Write, BlockRequestFlags.ForceUnitAccess, range, Continuation.VerifyWritten);
     }
 
     /// <summary>The data of a WRITE AND VERIFY is on the medium.</summary>
@@ -90,13 +86,7 @@ internal static unsafe class Verify
     private static int ByteCheck(ScsiTask* task) => (task->Cdb[1] >> 1) & 0x03;
 
     private static ScsiAction Compare(ScsiTask* task, BlockRange range)
-    {
-        Transfers.SetRequest(task, BlockOperation.Compare, BlockRequestFlags.None, range.Lba, range.Count);
-        task->Block.Segments = task->DataOut;
-        task->Block.SegmentCount = task->DataOutCount;
-        task->Continuation = Continuation.None;
-        return ScsiAction.Submit;
-    }
+        => Transfers.SubmitDataOut(task, BlockOperation.Compare, BlockRequestFlags.None, range);
 
     private static ScsiAction NextPiece(LogicalUnitState state, ScsiTask* task, BlockOperation operation, Continuation then)
     {

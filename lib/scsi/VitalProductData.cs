@@ -140,6 +140,8 @@ internal static class VitalProductData
             BinaryPrimitives.WriteUInt64BigEndian(page[32..], state.MaxWriteSameBlocks);
         }
 
+        // No alignment, no granularity, and one atomic write a command: without an atomic boundary.
+        BinaryPrimitives.WriteUInt32BigEndian(page[40..], state.MaxAtomicBlocks);
         return page.Length;
     }
 

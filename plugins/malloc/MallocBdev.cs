@@ -8,6 +8,8 @@ namespace Vhost.Plugins.Malloc;
 /// <param name="memory">The blocks; owned.</param>
 internal sealed class MallocBdev(string name, MallocOptions options, BlockMemory memory) : IChannelBdev, IAdjustable, IDisposable
 {
+    private const uint MaxAtomicBytes = 1 << 20;
+
     private readonly string? _uuid = options.Uuid;
     private BdevInfo _info = new()
     {
@@ -19,6 +21,7 @@ internal sealed class MallocBdev(string name, MallocOptions options, BlockMemory
         HasForceUnitAccess = true, // memory is as stable as this medium gets
         DiscardReadsZeroes = true,
         ZeroingErases = true,
+        AtomicWriteBlocks = MaxAtomicBytes / (uint)options.BlockSize, // a copy does not fail, and what ends it ends the blocks too
         Uuid = options.Uuid is null ? null : Guid.Parse(options.Uuid),
     };
 

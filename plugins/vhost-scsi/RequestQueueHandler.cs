@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vhost.Abstractions;
@@ -41,6 +42,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
 
     public void Handle(ReadOnlySpan<VirtioRequestPointer> requests)
     {
+        _server.Now = Reactor.Timestamp;
         foreach (var request in requests)
         {
             Begin(request.Pointer);
@@ -91,9 +93,10 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
             {
                 var (handler, number, done) = ((RequestQueueHandler, byte, TaskCompletionSource))state!;
                 // A queue that was detached meanwhile has closed all its channels.
-                if (!handler._isDetached)
+                if (!handler._isDetached && handler._channels[number] is { } channel)
                 {
-                    handler._channels[number]?.Dispose();
+                    channel.Dispose();
+                    handler._server.Forget(channel.Nexus);
                     handler._channels[number] = null;
                 }
 
@@ -108,6 +111,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
     {
         var queue = _queue!;
         var isGivenUp = queue.IsGivenUp;
+        _server.Now = Stopwatch.GetTimestamp();
         foreach (var completed in requests)
         {
             var slot = (RequestSlot*)completed.Pointer;

@@ -207,6 +207,73 @@ public sealed class EmulationTests : IDisposable
         Assert.Equal(BlockStatus.NoDevice, _arena.GetStatus(1));
     }
 
+    [Fact]
+    public void Nothing_of_an_atomic_write_is_seen_before_all_of_it_is()
+    {
+        var bdev = Publish(info => info with { AtomicWriteBlocks = 4 });
+        bdev.CompletesAtOnce = false;
+        var first = Open();
+        var second = Open();
+        Array.Fill(bdev.Data, (byte)1);
+        _arena.Prepare(0, BlockOperation.Write, 4, 4);
+        _arena[0].Value.Flags = BlockRequestFlags.Atomic;
+        _arena.GetBuffer(0)[..2048].Fill(7);
+        _arena.Prepare(1, BlockOperation.Read, 6, 2);
+        _arena.Prepare(2, BlockOperation.Write, 5, 1);
+        _arena.GetBuffer(2)[..512].Fill(9);
+        _arena.Prepare(3, BlockOperation.Read, 8, 1);
+        _arena.Prepare(4, BlockOperation.Read, 3, 2);
+
+        // A read that is under way is waited for; what comes later waits, unless it lies elsewhere.
+        Run(() => _arena.Submit(second, 1));
+        Run(() => _arena.Submit(first, 0));
+        Assert.Equal([(BlockOperation.Read, 6UL)], bdev.Seen.Select(seen => (seen.Operation, seen.Start)));
+        Run(() => _arena.Submit(second, 2, 3, 4));
+        Assert.Equal((BlockOperation.Read, 8UL), (bdev.Seen[^1].Operation, bdev.Seen[^1].Start));
+        Run(() => bdev.Channels[1].Complete(0));
+        Assert.Equal(1, _arena.GetBuffer(1)[0]);
+        Assert.Equal((BlockOperation.Write, 4UL), (bdev.Seen[^1].Operation, bdev.Seen[^1].Start));
+        Run(() => bdev.Channels[0].Complete(0));
+        Assert.Equal(BlockStatus.Success, _arena.GetStatus(0));
+        Run(bdev.Channels[1].CompleteAll);
+        Run(bdev.Channels[1].CompleteAll);
+        Assert.Equal((1, 7), (_arena.GetBuffer(4)[0], _arena.GetBuffer(4)[512]));
+        Assert.Equal((7, 9, 7), (bdev.Data[4 * 512], bdev.Data[5 * 512], bdev.Data[6 * 512]));
+    }
+
+    [Fact]
+    public void Atomic_writes_take_turns_and_one_that_is_too_long_is_refused()
+    {
+        var bdev = Publish(info => info with { AtomicWriteBlocks = 4, HasVolatileWriteCache = true, Operations = info.Operations | BlockOperations.Flush });
+        bdev.CompletesAtOnce = false;
+        var first = Open();
+        var second = Open();
+        for (var i = 0; i < 2; i++)
+        {
+            _arena.Prepare(i, BlockOperation.Write, 4, 4);
+            _arena[i].Value.Flags = BlockRequestFlags.Atomic | BlockRequestFlags.ForceUnitAccess;
+            _arena.GetBuffer(i)[..2048].Fill((byte)(i + 1));
+        }
+
+        _arena.Prepare(2, BlockOperation.Write, 4, 5);
+        _arena[2].Value.Flags = BlockRequestFlags.Atomic;
+        Run(() => _arena.Submit(first, 0, 2));
+        Run(() => _arena.Submit(second, 1));
+        Assert.Equal(BlockStatus.Unsupported, _arena.GetStatus(2));
+
+        // Each is a write and a flush, and the second begins when the first is durable.
+        Assert.Equal([BlockOperation.Write], bdev.Seen.Select(seen => seen.Operation));
+        Run(() => bdev.Channels[0].Complete(0));
+        Assert.Equal([BlockOperation.Write, BlockOperation.Flush], bdev.Seen.Select(seen => seen.Operation));
+        Run(() => bdev.Channels[0].Complete(0));
+        Assert.Equal(BlockStatus.Success, _arena.GetStatus(0));
+        Assert.Equal([BlockOperation.Write, BlockOperation.Flush, BlockOperation.Write], bdev.Seen.Select(seen => seen.Operation));
+        Run(() => bdev.Channels[1].Complete(0));
+        Run(() => bdev.Channels[1].Complete(0));
+        Assert.Equal(BlockStatus.Success, _arena.GetStatus(1));
+        Assert.Equal(2, bdev.Data[4 * 512]);
+    }
+
     private void CheckCompare(ulong count, ulong start, int difference)
     {
         var bdev = Publish();

@@ -99,6 +99,9 @@ internal static class BlockRules
                 Writes("89 00 0000000000000030 000000 01 00 00", [.. a, .. b]), ReadsBack("28 00 00000030 00 0001 00", b),
                 Fails("89 00 0000000000000030 000000 01 00 00", 0xE, 0x1D00, [.. a, .. a]), Writes("2A 00 00000030 00 0001 00", a),
                 Fails("89 00 0000000000000030 000000 01 00 00", 0xE, 0x1D00, [.. differs, .. b]) with { Information = (ulong)size / 2 }, ReadsBack("28 00 00000030 00 0001 00", a));
+            yield return new("SPC-4 4.5.2.2", "with D_SENSE the INFORMATION field is a descriptor of 64 bits", Writes("15 10 00 00 10 00", ModeRules.ControlPage(0x24, 0)),
+                Writes("2A 00 00000030 00 0001 00", a), Fails("89 00 0000000000000030 000000 01 00 00", 0xE, 0x1D00, [.. differs, .. b]) with { Information = (ulong)size / 2 },
+                Writes("15 10 00 00 10 00", ModeRules.ControlPage(0x20, 0)));
             yield return new("SBC-3 5.2", "COMPARE AND WRITE of no blocks does nothing", Good("89 00 0000000000000030 000000 00 00 00"));
             if (facts.MaxCompare < 255)
             {
@@ -115,6 +118,24 @@ internal static class BlockRules
         if (facts.MaxTransfer > 0 && facts.MaxTransfer < facts.BlockCount)
         {
             yield return new("SBC-3 6.6.3", "MAXIMUM TRANSFER LENGTH holds", BadField($"8F 00 0000000000000000 {facts.MaxTransfer + 1:X8} 00 00", 10));
+        }
+
+        if (facts.Knows(0x9C))
+        {
+            yield return new("SBC-4 5.48", "WRITE ATOMIC writes, and of no blocks does nothing", Writes("9C 00 0000000000000032 0000 0001 00 00", a), ReadsBack("28 00 00000032 00 0001 00", a),
+                Writes("9C 18 0000000000000032 0000 0001 00 00", b), ReadsBack("28 00 00000032 00 0001 00", b), Good("9C 00 0000000000000032 0000 0000 00 00"),
+                Fails($"9C 00 {facts.BlockCount:X16} 0000 0001 00 00", 5, 0x2100, a), BadField("9C 20 0000000000000032 0000 0001 00 00", 1, 5, a));
+            if (facts.MaxAtomic is > 0 and < 4096 && facts.MaxAtomic < facts.BlockCount)
+            {
+                yield return new("SBC-4 4.29.1", "MAXIMUM ATOMIC TRANSFER LENGTH holds",
+                    BadField($"9C 00 0000000000000000 0000 {facts.MaxAtomic + 1:X4} 00 00", 12, data: a), Writes($"9C 00 0000000000000000 0000 {facts.MaxAtomic:X4} 00 00", Pattern((int)facts.MaxAtomic * size, 3)),
+                    ReadsBack($"88 00 0000000000000000 {facts.MaxAtomic:X8} 00 00", Pattern((int)facts.MaxAtomic * size, 3)));
+            }
+
+            if (facts.MaxAtomicBoundary == 0)
+            {
+                yield return new("SBC-4 4.29.1", "an ATOMIC BOUNDARY where there is none", BadField("9C 00 0000000000000032 0001 0001 00 00", 10, data: a));
+            }
         }
 
         if (!facts.Knows(0x9C))

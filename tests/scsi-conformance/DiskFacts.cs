@@ -10,6 +10,8 @@ namespace Vhost.Scsi.Conformance;
 /// <param name="MaxTransfer">The greatest transfer in blocks (VPD page B0h); 0 where there is no limit.</param>
 /// <param name="MaxWriteSame">The greatest WRITE SAME in blocks; 0 where there is no limit, or none is possible.</param>
 /// <param name="MaxCompare">The greatest COMPARE AND WRITE in blocks; 0 where it is not possible.</param>
+/// <param name="MaxAtomic">The greatest WRITE ATOMIC in blocks; 0 where there is no limit, or none is possible.</param>
+/// <param name="MaxAtomicBoundary">The greatest atomic boundary in blocks; 0 where there is none.</param>
 /// <param name="HasCache">Whether there is a volatile write cache.</param>
 /// <param name="Designator">The logical unit's NAA designator with its header (VPD page 83h).</param>
 /// <param name="Operations">The operation codes that it lists, with -1 or the service action.</param>
@@ -21,6 +23,8 @@ public sealed record DiskFacts(
     uint MaxTransfer,
     ulong MaxWriteSame,
     int MaxCompare,
+    uint MaxAtomic,
+    uint MaxAtomicBoundary,
     bool HasCache,
     byte[] Designator,
     IReadOnlySet<(byte Code, int ServiceAction)> Operations)
@@ -61,6 +65,8 @@ public sealed record DiskFacts(
             BinaryPrimitives.ReadUInt32BigEndian(limits.AsSpan(8)),
             BinaryPrimitives.ReadUInt64BigEndian(limits.AsSpan(36)),
             limits[5],
+            limits.Length < 64 ? 0 : BinaryPrimitives.ReadUInt32BigEndian(limits.AsSpan(44)),
+            limits.Length < 64 ? 0 : BinaryPrimitives.ReadUInt32BigEndian(limits.AsSpan(60)),
             (extended[6] & 0x01) != 0,
             FindDesignator(identification),
             operations);

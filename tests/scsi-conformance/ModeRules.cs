@@ -39,7 +39,7 @@ internal static class ModeRules
         }
     }
 
-    private static byte[] ControlPage(byte second, byte fourth) => [0, 0, 0, 0, 0x0A, 0x0A, second, 0x10, fourth, 0, 0, 0, 0xFF, 0xFF, 0, 0];
+    public static byte[] ControlPage(byte second, byte fourth) => [0, 0, 0, 0, 0x0A, 0x0A, second, 0x10, fourth, 0, 0, 0, 0xFF, 0xFF, 0, 0];
 
     private static byte[] CachingPage(byte second) => [0, 0, 0, 0, 0x08, 0x12, second, .. new byte[17]];
 }

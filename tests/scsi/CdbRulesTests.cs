@@ -132,7 +132,7 @@ public sealed class CdbRulesTests
     public void Log_pages_are_there()
     {
         using var disk = new Disk();
-        Assert.Equal("000000080002", Convert.ToHexString(disk.Run("4D 00 40 00 00 0000 0100 00", null, 256).Good().DataIn[..6]));
+        Assert.Equal("000000090002", Convert.ToHexString(disk.Run("4D 00 40 00 00 0000 0100 00", null, 256).Good().DataIn[..6]));
         Assert.Equal("2F000008", Convert.ToHexString(disk.Run("4D 00 6F 00 00 0000 0100 00", null, 256).Good().DataIn[..4]));
         disk.Run("4D 00 4C 00 00 0000 0100 00", null, 256).IllegalField(2, 5);
         disk.Run("4D 01 40 00 00 0000 0100 00", null, 256).IllegalField(1, 0);

@@ -10,14 +10,14 @@ public sealed class ConformanceTests
     private const BlockOperations Plain = BlockOperations.Read | BlockOperations.Write | BlockOperations.WriteZeroes | BlockOperations.Compare | BlockOperations.CompareAndWrite;
 
     [Theory]
-    [InlineData(512, 4096, MemoryBdevPort.AllOperations, true)]
-    [InlineData(512, 300_000, MemoryBdevPort.AllOperations, true)]
-    [InlineData(4096, 2048, MemoryBdevPort.AllOperations, false)]
-    [InlineData(512, 1024, Plain, false)]
-    public void Disks_of_all_kinds_conform(uint blockSize, ulong blockCount, BlockOperations operations, bool hasCache)
+    [InlineData(512, 4096, MemoryBdevPort.AllOperations, true, 8u)]
+    [InlineData(512, 300_000, MemoryBdevPort.AllOperations, true, 0u)]
+    [InlineData(4096, 2048, MemoryBdevPort.AllOperations, false, 1u)]
+    [InlineData(512, 1024, Plain, false, 100_000u)]
+    public void Disks_of_all_kinds_conform(uint blockSize, ulong blockCount, BlockOperations operations, bool hasCache, uint atomicBlocks)
     {
         using var port = new MemoryBdevPort("Disk0", blockSize, blockCount, operations);
-        port.Change(port.Info! with { HasVolatileWriteCache = hasCache, DiscardReadsZeroes = hasCache }, BdevChange.Changed);
+        port.Change(port.Info! with { HasVolatileWriteCache = hasCache, DiscardReadsZeroes = hasCache, AtomicWriteBlocks = atomicBlocks, LifeUsedPercent = hasCache ? 1 : null }, BdevChange.Changed);
         using var initiator = new Initiator(new LogicalUnitRegistry(), port);
         var result = Suite.Run(new InProcessPort(initiator));
         Assert.True(result.Failures.Count == 0, string.Join("\n", result.Failures));

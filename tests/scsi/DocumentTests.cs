@@ -1,4 +1,5 @@
 using System.Globalization;
+using Vhost.Abstractions;
 using Vhost.Scsi.Conformance;
 
 namespace Vhost.Scsi.Tests;
@@ -23,6 +24,7 @@ public sealed class DocumentTests
                 cells[2] == "-" ? -1 : int.Parse(cells[2], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture)))
             .ToArray();
         using var disk = new Disk();
+        disk.Port.Change(disk.Port.Info! with { AtomicWriteBlocks = 1 }, BdevChange.Warned);
         var facts = DiskFacts.Ask(new InProcessPort(disk.Initiator));
         Assert.Equal(facts.Operations.Order(), rows.Order());
     }

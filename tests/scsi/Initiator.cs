@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Vhost.Abstractions;
 using Vhost.Testing;
@@ -64,6 +65,7 @@ public sealed unsafe class Initiator : IBdevCompletions, ICopyScope, IDisposable
         _task->DataInCount = input.SegmentCount;
         _task->DataInLengthBytes = (ulong)dataInLength;
 
+        _server.Now = Stopwatch.GetTimestamp();
         var nexus = Target.Find(lun);
         var action = nexus is null ? _server.BeginUnattached(Target, _task) : _server.Begin(nexus, _task);
         for (var steps = 0; action is ScsiAction.Submit or ScsiAction.SubmitElsewhere; steps++)
@@ -85,6 +87,7 @@ public sealed unsafe class Initiator : IBdevCompletions, ICopyScope, IDisposable
 
             AfterStep?.Invoke();
             _task->IsAborted = IsAborting;
+            _server.Now = Stopwatch.GetTimestamp();
             action = _server.Continue(nexus!, _task);
         }
 

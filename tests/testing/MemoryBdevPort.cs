@@ -58,6 +58,9 @@ public sealed unsafe class MemoryBdevPort : IBdevPort, IDisposable
     /// <summary>Completed writes and write-zeroes with force unit access.</summary>
     public long ForceUnitAccessCount { get; private set; }
 
+    /// <summary>Completed writes that were to be atomic.</summary>
+    public long AtomicCount { get; private set; }
+
     /// <summary>Completed write-zeroes that may unmap.</summary>
     public long MayUnmapCount { get; private set; }
 
@@ -161,6 +164,7 @@ public sealed unsafe class MemoryBdevPort : IBdevPort, IDisposable
 
         request->Status = Fault?.Invoke(request->Operation, request->StartBlock) ?? MemoryBdevExecution.Execute(Info, _data, request);
         Counts[(int)request->Operation]++;
+        AtomicCount += (request->Flags & BlockRequestFlags.Atomic) != 0 ? 1 : 0;
         if ((request->Flags & BlockRequestFlags.ForceUnitAccess) != 0)
         {
             ForceUnitAccessCount++;
