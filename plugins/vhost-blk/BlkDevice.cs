@@ -42,6 +42,7 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver, ILiveDevice
             var features = VirtioFeatures.DeviceRings | BlkProtocol.FeatureSegMax | BlkProtocol.FeatureBlockSize | BlkProtocol.FeatureFlush
                 | BlkProtocol.FeatureTopology | BlkProtocol.FeatureConfigWce | BlkProtocol.FeatureMultiQueue;
             var info = _port.Info;
+            features |= info?.LifeUsedPercent is null ? 0 : BlkProtocol.FeatureLifetime;
             if (_options.ReadOnly || info is { IsReadOnly: true })
             {
                 return features | BlkProtocol.FeatureReadOnly;

@@ -10,11 +10,13 @@ internal static class BlkProtocol
     public const int HeaderBytes = 16;
     public const int RangeBytes = 16;
     public const int IdBytes = 20;
+    public const int LifetimeBytes = 6;
 
     public const uint TypeIn = 0;
     public const uint TypeOut = 1;
     public const uint TypeFlush = 4;
     public const uint TypeGetId = 8;
+    public const uint TypeGetLifetime = 10;
     public const uint TypeDiscard = 11;
     public const uint TypeWriteZeroes = 13;
     public const uint TypeSecureErase = 14;
@@ -34,9 +36,10 @@ internal static class BlkProtocol
     public const ulong FeatureMultiQueue = 1UL << 12;
     public const ulong FeatureDiscard = 1UL << 13;
     public const ulong FeatureWriteZeroes = 1UL << 14;
+    public const ulong FeatureLifetime = 1UL << 15;
     public const ulong FeatureSecureErase = 1UL << 16;
 
     /// <summary>Every feature that this device may ever offer.</summary>
     public const ulong AllFeatures = FeatureSegMax | FeatureReadOnly | FeatureBlockSize | FeatureFlush | FeatureTopology | FeatureConfigWce
-        | FeatureMultiQueue | FeatureDiscard | FeatureWriteZeroes | FeatureSecureErase;
+        | FeatureMultiQueue | FeatureDiscard | FeatureWriteZeroes | FeatureLifetime | FeatureSecureErase;
 }

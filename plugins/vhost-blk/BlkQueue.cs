@@ -162,6 +162,8 @@ internal sealed unsafe class BlkQueue(BlkDevice device, IBdevPort port, BlkChann
             case BlkProtocol.TypeGetId:
                 GetId(request, blk);
                 return false;
+            case BlkProtocol.TypeGetLifetime:
+                return GetLifetime(request, blk);
             default:
                 return Fail(request, blk, BlkProtocol.StatusUnsupported);
         }
@@ -271,9 +273,32 @@ internal sealed unsafe class BlkQueue(BlkDevice device, IBdevPort port, BlkChann
         id.Clear();
         var serial = options.Serial ?? _info?.SerialNumber ?? port.Name;
         Encoding.ASCII.GetBytes(serial.AsSpan(0, Math.Min(serial.Length, id.Length)), id);
+        Answer(request, blk, id);
+    }
+
+    private bool GetLifetime(VirtioRequest* request, BlkRequest* blk)
+    {
+        if (_info?.LifeUsedPercent is not { } used)
+        {
+            return Fail(request, blk, BlkProtocol.StatusUnsupported);
+        }
+
+        if (request->WritableBytes - 1 < BlkProtocol.LifetimeBytes)
+        {
+            return Fail(request, blk, BlkProtocol.StatusIoError);
+        }
+
+        Span<byte> lifetime = stackalloc byte[BlkProtocol.LifetimeBytes];
+        BlkLifetime.Write(lifetime, used, _info.SpareLeftPercent);
+        Answer(request, blk, lifetime);
+        return false;
+    }
+
+    private void Answer(VirtioRequest* request, BlkRequest* blk, ReadOnlySpan<byte> data)
+    {
         var roomBytes = request->WritableBytes - 1;
         CutStatus(request);
-        var written = BlkGather.Scatter(request, id[..(int)Math.Min(roomBytes, (ulong)id.Length)]);
+        var written = BlkGather.Scatter(request, data[..(int)Math.Min(roomBytes, (ulong)data.Length)]);
         *blk->Status = BlkProtocol.StatusOk;
         // The status follows the data: only a buffer that is filled wholly counts up to it.
         _queue!.Complete(request, (uint)written == roomBytes ? (uint)written + 1 : (uint)written);

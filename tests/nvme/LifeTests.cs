@@ -53,8 +53,8 @@ public sealed unsafe class LifeTests
         harness.Model.Add(5, new NvmeModelNamespace(512, 1000));
         harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.ContainsKey("Nvme0n5"), "the new namespace");
         harness.Model.Resize(5, 500);
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Changes.Contains("Nvme0n5"), "the resize");
-        Assert.Equal(500ul, harness.Bdevs.Bdevs["Nvme0n5"].Info.BlockCount);
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs["Nvme0n5"].Info.BlockCount == 500, "the resize");
+        harness.Bdevs.TurnUntil(() => harness.Bdevs.Changes.Contains("Nvme0n5"), "the word of it");
         harness.Model.Remove(5);
         harness.Bdevs.TurnUntil(() => !harness.Bdevs.Bdevs.ContainsKey("Nvme0n5"), "the removal");
         Assert.Equal("Nvme0n5: the namespace is gone", Assert.Single(harness.Bdevs.Withdrawals));
@@ -73,6 +73,7 @@ public sealed unsafe class LifeTests
         Assert.Equal("27", ((IDetailSource)harness.Bdevs.Bdev).GetDetails()["temperature_celsius"]);
         harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning == "reliability is degraded"), "the bdevs' warning");
         Assert.Contains("Nvme0n1", harness.Bdevs.Changes);
+        Assert.All(harness.Bdevs.Bdevs.Values, bdev => Assert.Equal((7, 100), (bdev.Info.LifeUsedPercent, bdev.Info.SpareLeftPercent)));
         harness.Model.Warn(0);
         harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning is null), "the end of the warning");
     }

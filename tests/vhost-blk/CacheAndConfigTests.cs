@@ -1,14 +1,12 @@
 using Vhost.Abstractions;
 using Vhost.Plugins.VhostBlk;
 using Vhost.Testing;
+using static Vhost.VhostBlk.Tests.BlkWire;
 
 namespace Vhost.VhostBlk.Tests;
 
 public sealed class CacheAndConfigTests
 {
-    private const uint Out = 1;
-    private const byte Ok = 0;
-
     [Fact]
     public void A_driver_may_turn_the_write_cache_off_and_on()
     {

@@ -31,7 +31,7 @@ public sealed class DocumentTests
         }
 
         using var port = new MemoryBdevPort();
-        port.Change(port.Info! with { ZeroingErases = true }, BdevChange.Changed);
+        port.Change(port.Info! with { ZeroingErases = true, LifeUsedPercent = 1 }, BdevChange.Changed);
         using var writable = new BlkBench(port);
         using var readOnly = new BlkBench(port, new() { Bdev = port.Name, ReadOnly = true });
         Assert.Equal((writable.Device.OfferedFeatures | readOnly.Device.OfferedFeatures) & DeviceFeatures, documented);

@@ -1,5 +1,6 @@
 using Vhost.Abstractions;
 using Vhost.Testing;
+using static Vhost.VhostBlk.Tests.BlkWire;
 
 namespace Vhost.VhostBlk.Tests;
 
@@ -7,12 +8,6 @@ namespace Vhost.VhostBlk.Tests;
 public sealed class FeatureTests
 {
     private const ulong FeatureSegMax = 1UL << 2;
-    private const uint In = 0;
-    private const uint Out = 1;
-    private const uint Discard = 11;
-    private const uint WriteZeroes = 13;
-    private const byte Ok = 0;
-    private const byte IoError = 1;
 
     [Theory]
     [InlineData(true, false)]

@@ -1,16 +1,11 @@
 using Vhost.Abstractions;
 using Vhost.Testing;
+using static Vhost.VhostBlk.Tests.BlkWire;
 
 namespace Vhost.VhostBlk.Tests;
 
 public sealed class RangeTests
 {
-    private const uint Discard = 11;
-    private const uint WriteZeroes = 13;
-    private const byte Ok = 0;
-    private const byte IoError = 1;
-    private const byte Unsupported = 2;
-
     [Theory]
     [InlineData(Discard, BlockOperation.Discard)]
     [InlineData(WriteZeroes, BlockOperation.WriteZeroes)]

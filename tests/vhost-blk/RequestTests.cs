@@ -3,19 +3,12 @@ using CsCheck;
 using Vhost.Abstractions;
 using Vhost.Plugins.VhostBlk;
 using Vhost.Testing;
+using static Vhost.VhostBlk.Tests.BlkWire;
 
 namespace Vhost.VhostBlk.Tests;
 
 public sealed class RequestTests
 {
-    private const uint In = 0;
-    private const uint Out = 1;
-    private const uint Flush = 4;
-    private const uint GetId = 8;
-    private const byte Ok = 0;
-    private const byte IoError = 1;
-    private const byte Unsupported = 2;
-
     [Theory]
     [InlineData(VirtqueueFormat.Split)]
     [InlineData(VirtqueueFormat.Packed)]

@@ -1,5 +1,6 @@
 using Vhost.Abstractions;
 using Vhost.Testing;
+using static Vhost.VhostBlk.Tests.BlkWire;
 
 namespace Vhost.VhostBlk.Tests;
 
@@ -9,10 +10,6 @@ public sealed class SecureEraseTests
     private const ulong FeatureLifetime = 1UL << 15;
     private const ulong FeatureSecureErase = 1UL << 16;
     private const ulong FeatureZoned = 1UL << 17;
-    private const uint SecureErase = 14;
-    private const byte Ok = 0;
-    private const byte IoError = 1;
-    private const byte Unsupported = 2;
 
     private static MemoryBdevPort InPlace(ulong blockCount = 2048)
     {

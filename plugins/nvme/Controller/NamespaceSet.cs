@@ -12,6 +12,8 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
     private const int MaxNamespaces = 1024;
     private readonly Dictionary<uint, NvmeNamespace> _published = [];
     private string? _warning;
+    private int? _lifeUsedPercent;
+    private int? _spareLeftPercent;
 
     /// <summary>How many are published.</summary>
     public int Count => _published.Count;
@@ -45,7 +47,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
 
         foreach (var (id, identity) in found)
         {
-            var info = CreateInfo(identity, life.Identity, id) with { Warning = _warning };
+            var info = WithHealth(CreateInfo(identity, life.Identity, id));
             if (!_published.TryGetValue(id, out var bdev))
             {
                 bdev = new NvmeNamespace($"{context.Name}n{id}", id, info, pairs, describeController);
@@ -60,15 +62,21 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
         }
     }
 
-    /// <summary>Tells of what the controller warns of, or no longer does.</summary>
-    /// <param name="warning">In words, or null.</param>
-    public void SetWarning(string? warning)
+    /// <summary>Tells of the controller's health.</summary>
+    /// <param name="health">What it says.</param>
+    public void SetHealth(HealthLog health)
     {
-        _warning = warning;
-        foreach (var bdev in _published.Values.Where(bdev => bdev.Info.Warning != warning))
+        _warning = health.CriticalWarning == 0 ? null : health.DescribeWarnings();
+        _lifeUsedPercent = health.UsedPercent;
+        _spareLeftPercent = health.AvailableSparePercent;
+        foreach (var bdev in _published.Values)
         {
-            bdev.Info = bdev.Info with { Warning = warning };
-            context.Publisher.NotifyChanged(bdev.Name);
+            var info = WithHealth(bdev.Info);
+            if (bdev.Info != info)
+            {
+                bdev.Info = info;
+                context.Publisher.NotifyChanged(bdev.Name);
+            }
         }
     }
 
@@ -80,6 +88,8 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
             Withdraw(id, reason);
         }
     }
+
+    private BdevInfo WithHealth(BdevInfo info) => info with { Warning = _warning, LifeUsedPercent = _lifeUsedPercent, SpareLeftPercent = _spareLeftPercent };
 
     // Not waited for: requests under way end when the queue pairs end them, and that is the caller's next step.
     private void Withdraw(uint id, string reason)

@@ -170,7 +170,7 @@ internal sealed partial class NvmeController
             _log.LogError("{Address}: critical warning 0x{Warning:x2}: {Text}; plan to replace the device", _options.Address, health.CriticalWarning, health.DescribeWarnings());
         }
 
-        _namespaces.SetWarning(health.CriticalWarning == 0 ? null : health.DescribeWarnings());
+        _namespaces.SetHealth(health);
     }
 
     private void Abort(int queueId, int commandId)
