@@ -98,7 +98,7 @@ internal sealed partial class VvuPciDevice
     private void StartServing(string path)
     {
         _listener = UnixSocket.Create();
-        UnixSocket.RemoveStale(path);
+        RemoveStale(path);
         _listener.BindAndListen(path);
         _listener.SetNonBlocking(true);
         _socketPath = path;
@@ -106,6 +106,28 @@ internal sealed partial class VvuPciDevice
         _epoll.Add(_wake.Raw, EpollEvents.In, Token(TokenKind.Wake));
         _thread = new Thread(Serve) { IsBackground = true, Name = "vhost-user" };
         _thread.Start();
+    }
+
+    private static void RemoveStale(string path)
+    {
+        if (!File.Exists(path) || FileStatus.Of(path).Kind != FileKind.Socket)
+        {
+            return;
+        }
+
+        using UnixSocket probe = UnixSocket.Create();
+        try
+        {
+            probe.Connect(path, 100);
+        }
+        catch (LinuxException e) when (e.Error == Errno.ECONNREFUSED)
+        {
+            File.Delete(path);
+        }
+        catch (LinuxException e) when (e.Error == Errno.EAGAIN)
+        {
+            // Somebody listens and is busy: binding will say that the address is in use.
+        }
     }
 
     private void Serve()

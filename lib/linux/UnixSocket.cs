@@ -99,36 +99,6 @@ public sealed unsafe partial class UnixSocket : FileDescriptor
         }
     }
 
-    /// <summary>
-    /// Removes the socket file that a process which no longer listens left behind. Whatever else lies at the path, or is listened on, stays: binding says then that
-    /// the address is in use.
-    /// </summary>
-    /// <param name="path">Path of the socket file.</param>
-    /// <exception cref="LinuxException">The kernel refuses to tell.</exception>
-    /// <exception cref="ArgumentException">The path is empty or too long.</exception>
-    public static void RemoveStale(string path)
-    {
-        const int ProbeMilliseconds = 100;
-        if (!File.Exists(path) || FileStatus.Of(path).Kind != FileKind.Socket)
-        {
-            return;
-        }
-
-        using UnixSocket probe = Create();
-        try
-        {
-            probe.Connect(path, ProbeMilliseconds);
-        }
-        catch (LinuxException e) when (e.Error == Errno.ECONNREFUSED)
-        {
-            File.Delete(path);
-        }
-        catch (LinuxException e) when (e.Error == Errno.EAGAIN)
-        {
-            // Its backlog is full: somebody listens.
-        }
-    }
-
     /// <summary>Takes a waiting connection; null where none waits and this socket is non-blocking, or the peer has gone already.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public UnixSocket? Accept()

@@ -29,7 +29,7 @@ public sealed class VfioUserServer : IDisposable
         _listener = UnixSocket.Create();
         try
         {
-            UnixSocket.RemoveStale(path);
+            RemoveStale(path);
             _listener.BindAndListen(path);
             _listener.SetNonBlocking(true);
         }
@@ -61,6 +61,28 @@ public sealed class VfioUserServer : IDisposable
         _listener.Dispose();
         _stop.Dispose();
         File.Delete(Path);
+    }
+
+    private static void RemoveStale(string path)
+    {
+        if (!File.Exists(path) || FileStatus.Of(path).Kind != FileKind.Socket)
+        {
+            return;
+        }
+
+        using UnixSocket probe = UnixSocket.Create();
+        try
+        {
+            probe.Connect(path, 100);
+        }
+        catch (LinuxException e) when (e.Error == Errno.ECONNREFUSED)
+        {
+            File.Delete(path);
+        }
+        catch (LinuxException e) when (e.Error == Errno.EAGAIN)
+        {
+            // Somebody listens and is busy: binding will say that the address is in use.
+        }
     }
 
     private void Serve()

@@ -11,7 +11,15 @@ public sealed class SharingTests
         await using var scenario = new Scenario();
         await scenario.WatchAsync(async () =>
         {
-            var (a, b) = await StartTwoGuestsAsync(scenario);
+            string[] sockets = [scenario.FilePath("a.sock"), scenario.FilePath("b.sock")];
+            var manifest = new ManifestBuilder()
+                .Malloc("Malloc0", 64).Shared("Malloc0")
+                .Scsi("vhost.0", sockets[0], "Malloc0").Scsi("vhost.1", sockets[1], "Malloc0");
+            await VhostdProcess.StartAsync(scenario, manifest.Build());
+            GuestVm a = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[0])] }, "guest-a");
+            GuestVm b = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[1])] }, "guest-b");
+            await a.WaitForDisksAsync(1);
+            await b.WaitForDisksAsync(1);
             Assert.Equal(await GuestChecks.FillAsync(a, "/dev/sda", 4), await GuestChecks.Sha256Async(b, "/dev/sda", 4));
             Assert.Equal(await GuestChecks.FillAsync(b, "/dev/sda", 4), await GuestChecks.Sha256Async(a, "/dev/sda", 4));
             await Task.WhenAll(
@@ -26,7 +34,15 @@ public sealed class SharingTests
         await using var scenario = new Scenario();
         await scenario.WatchAsync(async () =>
         {
-            var (a, b) = await StartTwoGuestsAsync(scenario);
+            string[] sockets = [scenario.FilePath("a.sock"), scenario.FilePath("b.sock")];
+            var manifest = new ManifestBuilder()
+                .Malloc("Malloc0", 64).Shared("Malloc0")
+                .Scsi("vhost.0", sockets[0], "Malloc0").Scsi("vhost.1", sockets[1], "Malloc0");
+            await VhostdProcess.StartAsync(scenario, manifest.Build());
+            GuestVm a = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[0])] }, "guest-a");
+            GuestVm b = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[1])] }, "guest-b");
+            await a.WaitForDisksAsync(1);
+            await b.WaitForDisksAsync(1);
             const string Write = "dd if=/dev/urandom of=/dev/sda bs=4096 count=1 oflag=direct";
             const string Read = "dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct";
 
@@ -71,20 +87,5 @@ public sealed class SharingTests
             var sizes = (await GuestChecks.DisksAsync(vm)).ToDictionary(d => $"/dev/{d.Name}", d => d.Bytes);
             Assert.All(byTarget, t => Assert.Equal((16L + t.Key) << 20, sizes[t.Value]));
         });
-    }
-
-    // Two guests, each with a controller of its own over the same bdev: /dev/sda in both.
-    private static async Task<(GuestVm A, GuestVm B)> StartTwoGuestsAsync(Scenario scenario)
-    {
-        string[] sockets = [scenario.FilePath("a.sock"), scenario.FilePath("b.sock")];
-        var manifest = new ManifestBuilder()
-            .Malloc("Malloc0", 64).Shared("Malloc0")
-            .Scsi("vhost.0", sockets[0], "Malloc0").Scsi("vhost.1", sockets[1], "Malloc0");
-        await VhostdProcess.StartAsync(scenario, manifest.Build());
-        GuestVm a = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[0])] }, "guest-a");
-        GuestVm b = await GuestVm.StartAsync(scenario, new GuestVmOptions { Disks = [VhostUserDevice.Scsi(sockets[1])] }, "guest-b");
-        await a.WaitForDisksAsync(1);
-        await b.WaitForDisksAsync(1);
-        return (a, b);
     }
 }

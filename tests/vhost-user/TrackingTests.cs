@@ -1,7 +1,6 @@
 using Vhost.Abstractions;
 using Vhost.Linux;
 using Vhost.Plugins.VhostUserTransport;
-using Vhost.Testing;
 using Vhost.Testing.FrontEnd;
 
 namespace Vhost.VhostUser.Tests;

@@ -1,6 +1,5 @@
 using Vhost.Abstractions;
 using Vhost.Plugins.VhostUserTransport;
-using Vhost.Testing;
 using Vhost.Testing.FrontEnd;
 
 namespace Vhost.VhostUser.Tests;

@@ -60,6 +60,7 @@ internal abstract unsafe class QueueTarget : IFuzzTarget
         _seen = new Seen();
         _frontEnd = new RecordingFrontEnd();
         using var port = new MemoryBdevPort("Disk0", input.Of(512u, 4096u), 512);
+        port.Change(port.Info! with { AtomicWriteBlocks = 8, LifeUsedPercent = 1, ZeroingErases = true }, BdevChange.Warned);
         var device = Create(new DeviceContext { Name = "fuzzed", Reactors = [_reactor], GetBdev = _ => port, Logger = NullLogger.Instance });
         using (_ram = new GuestRam((RamBase, 0x10_0000), (RamBase + 0x10_0000, 0x1000), (0x1_0000_0000, 0x1_0000)))
         {

@@ -1,23 +1,21 @@
 using System.Collections.Concurrent;
 using Vhost.Abstractions;
 
-namespace Vhost.Testing;
+namespace Vhost.VhostUser.Tests;
 
 /// <summary>A memory registry without observers.</summary>
-public sealed class RecordingRegistry : IMemoryRegistry
+internal sealed class RecordingRegistry : IMemoryRegistry
 {
     private readonly ConcurrentDictionary<object, MemoryRegion> _regions = new();
 
     public int RegisteredCount => _regions.Count;
-
-    public IEnumerable<MemoryRegion> Regions => _regions.Values;
 
     public int TotalCount { get; private set; }
 
     public IDisposable Register(MemoryRegion region)
     {
         var registration = new Registration(this);
-        _ = _regions.TryAdd(registration, region);
+        Assert.True(_regions.TryAdd(registration, region));
         TotalCount++;
         return registration;
     }
@@ -26,12 +24,6 @@ public sealed class RecordingRegistry : IMemoryRegistry
 
     private sealed class Registration(RecordingRegistry registry) : IDisposable
     {
-        public void Dispose()
-        {
-            if (!registry._regions.TryRemove(this, out _))
-            {
-                throw new InvalidOperationException("a region was withdrawn twice");
-            }
-        }
+        public void Dispose() => Assert.True(registry._regions.TryRemove(this, out _), "withdrawn twice");
     }
 }

@@ -1,10 +1,10 @@
 using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 
-namespace Vhost.Testing;
+namespace Vhost.Vvu.Tests;
 
 /// <summary>Keeps what is logged.</summary>
-public sealed class RecordingLogger : ILogger
+internal sealed class RecordingLogger : ILogger
 {
     public ConcurrentQueue<(LogLevel Level, string Text)> Lines { get; } = new();
 
