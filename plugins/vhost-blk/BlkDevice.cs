@@ -146,6 +146,12 @@ internal sealed class BlkDevice : IVirtioDevice, IBdevObserver, ILiveDevice
     /// <inheritdoc/>
     public void OnBdevChanged(IBdevPort port, BdevChange change)
     {
+        if (change == BdevChange.Warned)
+        {
+            // Nothing of a device's health is in the configuration space.
+            return;
+        }
+
         IFrontEnd? frontEnd;
         lock (_lock)
         {

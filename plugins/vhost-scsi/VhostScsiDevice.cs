@@ -192,8 +192,8 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
 
     public void OnLogicalUnitChanged(ItlNexus nexus, BdevChange change)
     {
-        // A target that is being removed was reported as gone already.
-        if (_targetNumbers.TryGetValue(nexus.Target, out var number))
+        // A target that is being removed was reported as gone already; a device's health is in log pages, of which no event tells.
+        if (change != BdevChange.Warned && _targetNumbers.TryGetValue(nexus.Target, out var number))
         {
             _session?.ReportChange(number, change);
         }

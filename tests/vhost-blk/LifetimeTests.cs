@@ -43,6 +43,7 @@ public sealed class LifetimeTests
         using var port = Worn(5, 50);
         using var bench = new BlkBench(port);
         port.Change(port.Info! with { LifeUsedPercent = 42 }, BdevChange.Warned);
+        Assert.Equal(0, bench.FrontEnd.ConfigChangeCount);
         Assert.Equal(Ok, bench.Send(GetLifetime, 0, [], 6, out var answer, out _));
         Assert.Equal(5, answer[2]);
         Assert.Equal(IoError, bench.Send(GetLifetime, 0, [], 5, out _, out _));

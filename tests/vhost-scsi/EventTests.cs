@@ -27,6 +27,19 @@ public sealed class EventTests
     }
 
     [Fact]
+    public void A_change_of_the_devices_health_is_no_event()
+    {
+        using var disk = new MemoryBdevPort();
+        using var guest = Guest(disk);
+        var buffer = guest.PostEventBuffer();
+        disk.Change(disk.Info! with { LifeUsedPercent = 5, Warning = "old" }, BdevChange.Warned);
+        guest.TurnUntilIdle();
+        Assert.False(guest.IsAnswered(buffer));
+        guest.Command(9, "00 00 00 00 00 00").Good();
+        Assert.Equal(5, guest.Command(9, "4D 00 51 00 00 0000 0010 00", null, 16).Good().DataIn[11]);
+    }
+
+    [Fact]
     public void A_disk_goes_and_comes_back()
     {
         using var disk = new MemoryBdevPort();
