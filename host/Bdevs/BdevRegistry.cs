@@ -74,7 +74,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
         var port = GetPort(name);
         lock (_lock)
         {
-            if (_late.Find(late => late.BdevName == name) is { } late)
+            if (_late.Find(late => late.BdevName == name && !late.Ended.IsCompleted) is { } late)
             {
                 (channels as SimpleBdevAdapter)?.Close();
                 throw new InvalidOperationException($"source {source} published bdev '{name}' while {late.Describe()}; the name is free when they have returned");
@@ -142,7 +142,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
     {
         lock (_lock)
         {
-            return [.. _late.Where(late => late.SourceName == sourceName)];
+            return [.. _late.Where(late => late.SourceName == sourceName && !late.Ended.IsCompleted)];
         }
     }
 
