@@ -176,7 +176,7 @@ public sealed unsafe class FileStartTests : IDisposable
 
     private static void Until(Func<bool> condition)
     {
-        for (var i = 0; i < 300 && !condition(); i++)
+        for (var i = 0; i < 2400 && !condition(); i++)
         {
             Thread.Sleep(50);
         }

@@ -40,7 +40,7 @@ public sealed class ContainmentTests
                 using var guest = new BadGuest(neighbours.Socket);
                 Assert.Equal(1, guest.Read(0));
             });
-            Assert.Contains("bdev Faulty", neighbours.Vhostd.Log, StringComparison.Ordinal);
+            await Deadline.UntilAsync("the bdev is named", TimeSpan.FromSeconds(60), () => neighbours.Vhostd.Log.Contains("bdev Faulty", StringComparison.Ordinal));
         });
     }
 
@@ -124,7 +124,7 @@ public sealed class ContainmentTests
                 using var next = new BadGuest(neighbours.Socket, TimeSpan.FromSeconds(60));
                 Assert.Equal(0, next.Read(0));
             });
-            Assert.Contains("still use", neighbours.Vhostd.Log, StringComparison.Ordinal);
+            await Deadline.UntilAsync("what is still in use is told", TimeSpan.FromSeconds(60), () => neighbours.Vhostd.Log.Contains("still use", StringComparison.Ordinal));
             await neighbours.CheckOtherAsync();
             Assert.Equal(0, neighbours.Vhostd.Stop(TimeSpan.FromSeconds(60)));
         });
@@ -251,7 +251,7 @@ public sealed class ContainmentTests
 
         public BadGuest(string socket, TimeSpan? patience = null)
         {
-            long limit = Environment.TickCount64 + (long)(patience?.TotalMilliseconds ?? 30_000);
+            long limit = Environment.TickCount64 + (long)(patience?.TotalMilliseconds ?? 60_000);
             while (true)
             {
                 try

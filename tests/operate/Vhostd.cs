@@ -178,7 +178,8 @@ internal sealed class Vhostd : IAsyncDisposable
             {
                 _isDisposed = true;
                 var hasEnded = process.HasExited;
-                process.Kill();
+                // The command runs a program of its own.
+                process.Kill(entireProcessTree: true);
                 await process.WaitForExitAsync();
                 process.Dispose();
                 Assert.False(hasEnded, "the load ended by itself");

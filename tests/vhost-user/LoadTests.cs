@@ -102,6 +102,6 @@ public sealed class LoadTests
 
     private static LoadOptions Options(BlkServer server) => new()
     {
-        Socket = server.Harness.Socket, QueueSize = 64, BlockSizeBytes = 4096, Seconds = 0.3, WarmUpSeconds = 0.2,
+        Socket = server.Harness.Socket, QueueSize = 64, BlockSizeBytes = 4096, Seconds = 1, WarmUpSeconds = 0.5,
     };
 }

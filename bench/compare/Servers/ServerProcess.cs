@@ -14,7 +14,7 @@ internal sealed partial class ServerProcess : IDisposable
     private const double ClockTicksPerSecond = 100; // USER_HZ, which the kernel keeps at 100 for /proc
 
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60);
-    private static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan StopLimit = TimeSpan.FromSeconds(60);
 
     private readonly Process _process;
     private readonly List<string> _lines = [];
@@ -75,7 +75,7 @@ internal sealed partial class ServerProcess : IDisposable
         server._process.ErrorDataReceived += (_, line) => server.Note(line.Data);
         server._process.BeginOutputReadLine();
         server._process.BeginErrorReadLine();
-        while (!sockets.All(File.Exists))
+        while (!IsListening(sockets))
         {
             if (server._process.HasExited || Stopwatch.GetElapsedTime(begin) > StartLimit)
             {
@@ -112,6 +112,20 @@ internal sealed partial class ServerProcess : IDisposable
         }
 
         _process.Dispose();
+    }
+
+    // A socket's file is there before somebody listens on it.
+    private static bool IsListening(IReadOnlyList<string> sockets)
+    {
+        const string AcceptsConnections = "00010000"; // __SO_ACCEPTCON in the flags of proc_net_unix(5)
+        if (!sockets.All(File.Exists))
+        {
+            return false;
+        }
+
+        var listening = File.ReadLines("/proc/net/unix").Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+            .Where(fields => fields.Length == 8 && fields[3] == AcceptsConnections).Select(fields => fields[7]).ToHashSet(StringComparer.Ordinal);
+        return sockets.All(listening.Contains);
     }
 
     private static double Parse(string text) => double.Parse(text, CultureInfo.InvariantCulture);
