@@ -5,6 +5,7 @@ namespace Vhost.Testing.DeviceModels;
 /// <summary>The 256 bytes of configuration space of a device with MSI-X (PCI Local Bus 3.0, sections 6.1 and 6.8.2).</summary>
 public sealed class PciConfigSpace
 {
+    private const int PinOffset = 0x3d;
     private const int MsixOffset = 0x40;
     private int _last;
 
@@ -18,6 +19,13 @@ public sealed class PciConfigSpace
     }
 
     public byte[] Bytes { get; } = new byte[256];
+
+    /// <summary>Whether the function has an interrupt pin (A).</summary>
+    public bool HasPin
+    {
+        get => Bytes[PinOffset] != 0;
+        set => Bytes[PinOffset] = (byte)(value ? 1 : 0);
+    }
 
     public void Write16(int offset, ushort value) => BinaryPrimitives.WriteUInt16LittleEndian(Bytes.AsSpan(offset), value);
 

@@ -78,7 +78,7 @@ public sealed unsafe class DataPathTests
     public void A_request_that_is_half_reachable_is_split_between_zero_copy_and_bounce()
     {
         using var harness = new NvmeHarness().Start();
-        harness.AnnounceGuest(0, Length / 2);
+        harness.AnnounceGuest(length: Length / 2);
         using var driver = harness.Bdevs.Open();
         RoundTrip(driver, harness.Guest, harness.Guest + (4 << 20), []);
         Assert.InRange(harness.Bounced, 1, 3);

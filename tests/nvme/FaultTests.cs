@@ -105,25 +105,6 @@ public sealed unsafe class FaultTests
     }
 
     [Fact]
-    public void A_channel_that_is_closed_under_a_silent_controller_stops_its_DMA_first()
-    {
-        var settings = new NvmeSettings();
-        using var harness = new NvmeHarness(settings, options => options.TimeoutSeconds = 30).Start();
-        harness.AnnounceGuest();
-        settings.OnIo = command => command.Opcode == 2 ? NvmeFault.Hold : NvmeFault.None;
-        var driver = harness.Bdevs.Open();
-        driver.Add(0, BlockOperation.Read, 0, 8, harness.Guest, 4096);
-        driver.Submit();
-        driver.Dispose();
-        Assert.Equal(0, driver.CompletedCount);
-        harness.AwaitLog("a channel was closed with commands under way");
-        harness.AwaitLog("back after a reset");
-        settings.OnIo = null;
-        using var other = harness.Bdevs.Open();
-        Assert.Equal(BlockStatus.Success, other.Run(BlockOperation.Flush));
-    }
-
-    [Fact]
     public void A_medium_error_is_an_error_of_its_request_alone_and_floods_of_them_do_not_flood_the_log()
     {
         var settings = new NvmeSettings { OnIo = command => command.Opcode == 2 ? NvmeFault.MediaError : NvmeFault.None };

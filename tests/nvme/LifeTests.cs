@@ -27,26 +27,6 @@ public sealed unsafe class LifeTests
     }
 
     [Fact]
-    public void An_interrupt_line_that_all_queues_share_wakes_each_of_them()
-    {
-        using var harness = new NvmeHarness(new NvmeSettings { Vectors = 0, HasLine = true }).Start();
-        Assert.Contains("one interrupt line", harness.LogText, StringComparison.Ordinal);
-        using var first = harness.Bdevs.Open();
-        using var second = harness.Bdevs.Open(reactor: 1);
-        var data = new byte[4096];
-        for (var i = 0; i < 50; i++)
-        {
-            Random.Shared.NextBytes(data);
-            Assert.Equal(BlockStatus.Success, first.Write((ulong)i * 8, data));
-            Assert.Equal(data, second.Read((ulong)i * 8, 8));
-        }
-
-        harness.Model.Add(5, new NvmeModelNamespace(512, 1000)); // and the admin queue's events
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.ContainsKey("Nvme0n5"), "the new namespace");
-        Assert.True(harness.Model.Counters.LineRises > 0);
-    }
-
-    [Fact]
     public void Namespaces_come_change_and_go()
     {
         using var harness = new NvmeHarness().Start();
@@ -76,51 +56,6 @@ public sealed unsafe class LifeTests
         Assert.All(harness.Bdevs.Bdevs.Values, bdev => Assert.Equal((7, 100), (bdev.Info.LifeUsedPercent, bdev.Info.SpareLeftPercent)));
         harness.Model.Warn(0);
         harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning is null), "the end of the warning");
-    }
-
-    [Fact]
-    public void A_controller_that_is_late_is_found()
-    {
-        using var harness = new NvmeHarness(startsServer: false).Start(); // does not stop the host
-        Assert.Empty(harness.Bdevs.Bdevs);
-        Assert.Contains("attempt 1", harness.LogText, StringComparison.Ordinal);
-        harness.StartServer();
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Count == 2, "the late controller");
-        using var driver = harness.Bdevs.Open();
-        Assert.Equal(BlockStatus.Success, driver.Run(BlockOperation.Flush));
-    }
-
-    [Fact]
-    public void A_controller_that_vanishes_fails_its_requests_and_is_taken_again()
-    {
-        var settings = new NvmeSettings();
-        using var harness = new NvmeHarness(settings).Start();
-        harness.AnnounceGuest();
-        using (var driver = harness.Bdevs.Open())
-        {
-            settings.OnIo = _ => NvmeFault.Hold;
-            for (var i = 0; i < 64; i++)
-            {
-                driver.Add(i, BlockOperation.Read, (ulong)i, 8, harness.Guest + (4096 * i), 4096);
-            }
-
-            driver.Submit();
-            harness.StopServer();
-            driver.Wait();
-            for (var i = 0; i < 64; i++)
-            {
-                Assert.Equal(BlockStatus.NoDevice, driver.Request(i)->Status);
-            }
-
-            Assert.Equal(2, harness.Bdevs.Withdrawals.Length);
-        }
-
-        settings.OnIo = null;
-        harness.StartServer();
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Count == 2, "the controller's return");
-        using var again = harness.Bdevs.Open();
-        Assert.Equal(BlockStatus.Success, again.Run(BlockOperation.Read, 0, 8, harness.Guest, 4096));
-        Assert.Equal(0, harness.Bounced);
     }
 
     [Fact]

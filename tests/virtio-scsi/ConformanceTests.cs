@@ -1,45 +1,36 @@
-using Vhost.ContractKit;
+using Vhost.Abstractions;
 using Vhost.Plugins.VirtioScsi;
+using Vhost.Testing.BlockController;
+using Vhost.Testing.DeviceModels;
 using Vhost.Testing.DeviceModels.VirtioScsi;
-using Vhost.VfioUser;
 
 namespace Vhost.VirtioScsi.Tests;
 
-/// <summary>What every bdev has to hold, over split and packed rings.</summary>
-public abstract class ConformanceTests : BdevConformanceTests, IDisposable
+/// <summary>Over split and packed rings.</summary>
+public abstract class ConformanceTests : ControllerConformanceTests
 {
-    private readonly List<IDisposable> _things = [];
-    private readonly string _directory = Directory.CreateTempSubdirectory("vhost-").FullName;
+    protected override string SourceName => "Hba0";
 
-    protected override int AllocationTestRequests => 100_000;
-
-    protected virtual string BdevName => "Hba0t0";
+    protected override string BdevName => "Hba0t0";
 
     protected virtual VirtioScsiSettings Settings => new();
 
-    protected override BdevHarness Start()
+    protected override PciModel CreateModel()
     {
         var model = new VirtioScsiModel(Settings);
-        _things.Add(model);
         model.Add(0, 512, 32768);
         model.Add(3, 4096, 4096);
-        var path = Path.Combine(_directory, $"{_things.Count}.sock");
-        _things.Add(new VfioUserServer(path, model));
-        var harness = new BdevHarness(new VirtioScsiBdevFactory(), new VirtioScsiOptions { Address = path, AttachTimeoutSeconds = 5 }, "Hba0") { BdevName = BdevName };
-        harness.Start();
-        return harness;
+        return model;
     }
 
-    public void Dispose()
-    {
-        _things.Reverse();
-        _things.ForEach(thing => thing.Dispose());
-        Directory.Delete(_directory, recursive: true);
-        GC.SuppressFinalize(this);
-    }
+    protected override (IBdevFactory Factory, object Options) CreateDriver(string socketPath) =>
+        (new VirtioScsiBdevFactory(), new VirtioScsiOptions { Address = socketPath, AttachTimeoutSeconds = 5 });
 }
 
-public sealed class SplitTests : ConformanceTests;
+public sealed class SplitTests : ConformanceTests
+{
+    protected override int AllocationTestRequests => 100_000;
+}
 
 public sealed class PackedTests : ConformanceTests
 {

@@ -38,27 +38,6 @@ public sealed unsafe class HbaTests
         Assert.Equal(0, harness.Model.Violations);
     }
 
-    [Theory]
-    [InlineData(0, false, "polled with back-off")]
-    [InlineData(1, false, "one interrupt line")]
-    [InlineData(0, true, "one interrupt line")]
-    public void Few_interrupts_are_enough_for_the_scan_and_for_requests(int vectors, bool hasLine, string text)
-    {
-        using var harness = new HbaHarness(new VirtioScsiSettings { Vectors = vectors, HasLine = hasLine }).Start();
-        Assert.Contains(text, harness.LogText, StringComparison.Ordinal);
-        using var first = harness.Bdevs.Open();
-        using var second = harness.Bdevs.Open(reactor: 1);
-        var data = new byte[4096];
-        for (var i = 0; i < 50; i++)
-        {
-            Random.Shared.NextBytes(data);
-            Assert.Equal(BlockStatus.Success, first.Write((ulong)i * 8, data));
-            Assert.Equal(data, second.Read((ulong)i * 8, 8));
-        }
-
-        Assert.Equal(hasLine, harness.Model.LineRises > 0);
-    }
-
     [Fact]
     public void Disks_at_other_LUNs_than_0_are_disks_of_their_own()
     {
@@ -108,18 +87,6 @@ public sealed unsafe class HbaTests
 
         harness.Bdevs.Dispose();
         Assert.Empty(harness.Bdevs.Bdevs);
-    }
-
-    [Fact]
-    public void An_HBA_that_is_late_is_found()
-    {
-        using var harness = new HbaHarness(startsServer: false).Start(); // does not stop the host
-        Assert.Empty(harness.Bdevs.Bdevs);
-        Assert.Contains("attempt 1", harness.LogText, StringComparison.Ordinal);
-        harness.StartServer();
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Count == 2, "the late HBA");
-        using var driver = harness.Bdevs.Open();
-        driver.Read(0, 1);
     }
 
     [Fact]
@@ -243,25 +210,6 @@ public sealed unsafe class HbaTests
     }
 
     [Fact]
-    public void A_channel_that_is_closed_under_a_silent_HBA_stops_its_DMA_first()
-    {
-        var settings = new VirtioScsiSettings();
-        using var harness = new HbaHarness(settings).Start();
-        harness.AnnounceGuest();
-        settings.OnCommand = (_, code) => code == 0x28 ? VirtioScsiFault.Hold : VirtioScsiFault.None;
-        var driver = harness.Bdevs.Open();
-        driver.Add(0, BlockOperation.Read, 0, 8, harness.Guest, 4096);
-        driver.Submit();
-        driver.Dispose();
-        Assert.Equal(0, driver.CompletedCount);
-        harness.AwaitLog("a channel was closed with commands under way");
-        harness.AwaitLog("back after a reset");
-        settings.OnCommand = null;
-        using var other = harness.Bdevs.Open();
-        other.Read(0, 1);
-    }
-
-    [Fact]
     public void Disks_come_change_and_go()
     {
         using var harness = new HbaHarness().Start();
@@ -274,36 +222,6 @@ public sealed unsafe class HbaTests
         harness.Bdevs.TurnUntil(() => !harness.Bdevs.Bdevs.ContainsKey("Hba0t5"), "the removal");
         using var driver = harness.Bdevs.Open();
         driver.Read(0, 1);
-    }
-
-    [Fact]
-    public void An_HBA_that_vanishes_fails_its_requests_and_is_taken_again()
-    {
-        var settings = new VirtioScsiSettings();
-        using var harness = new HbaHarness(settings).Start();
-        using (var driver = harness.Bdevs.Open())
-        {
-            settings.OnCommand = (_, _) => VirtioScsiFault.Hold;
-            for (var i = 0; i < 4; i++)
-            {
-                driver.Add(i, BlockOperation.Flush, 0, 0);
-            }
-
-            driver.Submit();
-            harness.StopServer();
-            driver.Wait();
-            for (var i = 0; i < 4; i++)
-            {
-                Assert.Equal(BlockStatus.NoDevice, driver.Request(i)->Status);
-            }
-        }
-
-        settings.OnCommand = null;
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Count == 0, "the withdrawal");
-        harness.StartServer();
-        harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Count == 2, "the return");
-        using var again = harness.Bdevs.Open();
-        again.Read(0, 1);
     }
 
     [Theory]

@@ -26,24 +26,28 @@ internal sealed partial class NvmeController
             {
                 // A wake-up that came during an admin command was taken by the wait for its answer: what it was about is still there.
                 Wait(!_aborts.IsEmpty || Volatile.Read(ref _resetReason) is not null ? TimeSpan.Zero : _vectors.Count == 0 ? PolledInterval : StatusInterval);
-                while (_aborts.TryDequeue(out var abort))
+                // First of all: a controller that has failed answers no abort, which would be waited for, and named instead of what it reports.
+                var fatal = _life!.FatalStatus;
+                while (fatal is null && _aborts.TryDequeue(out var abort))
                 {
                     Abort(abort.QueueId, abort.CommandId);
                 }
 
                 // A bound: a controller that answers each request for events at once must not keep the thread from aborts and from stopping.
-                for (var taken = 0; taken < MaxEventsPerTurn && _life!.Admin.TryTakeEvent(out var value); taken++)
+                for (var taken = 0; fatal is null && taken < MaxEventsPerTurn && _life.Admin.TryTakeEvent(out var value); taken++)
                 {
                     HandleEvent(value);
                     _life.Admin.RequestEvents(_life.Identity.AsyncEventLimit);
                 }
 
-                if (_life!.FatalStatus is { } fatal)
+                if (fatal is null)
+                {
+                    ReadHealthWhenDue();
+                }
+                else
                 {
                     RequestReset(fatal);
                 }
-
-                ReadHealthWhenDue();
             }
             catch (NvmeFailure failure)
             {

@@ -195,7 +195,7 @@ public sealed unsafe partial class NvmeModel
     // Admin buffers are page-aligned here: one PRP entry.
     private int Copy(NvmeModelCommand command, byte[] data)
     {
-        if (!_session!.Dma.TryTranslate(command.Data1, (ulong)data.Length, forWriting: true, out var address))
+        if (!Session!.Dma.TryTranslate(command.Data1, (ulong)data.Length, forWriting: true, out var address))
         {
             Counters.Violations++;
             return TransferError;
@@ -216,7 +216,7 @@ public sealed unsafe partial class NvmeModel
 
     private void RaiseEvent(uint value)
     {
-        if (_session is not null && (_status & StatusReady) != 0 && _events.Count < MaxHeldEvents)
+        if (Session is not null && (_status & StatusReady) != 0 && _events.Count < MaxHeldEvents)
         {
             _events.Enqueue(value);
             DeliverEvents();

@@ -67,7 +67,7 @@ public sealed unsafe partial class NvmeModel
         for (var i = 0; i < _pieceCount; i++)
         {
             var (iova, count) = _pieces[i];
-            if (!_session!.Dma.TryTranslate(iova, count, forWriting: command.Opcode == 0x02, out var address))
+            if (!Session!.Dma.TryTranslate(iova, count, forWriting: command.Opcode == 0x02, out var address))
             {
                 Counters.Violations++;
                 return TransferError;
@@ -104,7 +104,7 @@ public sealed unsafe partial class NvmeModel
             return 0;
         }
 
-        if (!_session!.Dma.TryTranslate(command.Data1, ranges * 16, forWriting: false, out var address))
+        if (!Session!.Dma.TryTranslate(command.Data1, ranges * 16, forWriting: false, out var address))
         {
             Counters.Violations++;
             return TransferError;
@@ -154,7 +154,7 @@ public sealed unsafe partial class NvmeModel
         var list = command.Data2;
         while (left > 0)
         {
-            if ((list & 7) != 0 || !_session!.Dma.TryTranslate(list, 8, forWriting: false, out var address))
+            if ((list & 7) != 0 || !Session!.Dma.TryTranslate(list, 8, forWriting: false, out var address))
             {
                 return TransferError;
             }
@@ -202,7 +202,7 @@ public sealed unsafe partial class NvmeModel
         else if (type == 3)
         {
             var count = (uint)command.Data2 / 16;
-            if (!_session!.Dma.TryTranslate(command.Data1, count * 16, forWriting: false, out var address))
+            if (!Session!.Dma.TryTranslate(command.Data1, count * 16, forWriting: false, out var address))
             {
                 return TransferError;
             }

@@ -10,13 +10,12 @@ public sealed unsafe partial class NvmeModel
     private readonly Dictionary<int, CompletionQueue> _completions = [];
     private readonly List<NvmeModelCommand> _held = [];
     private SubmissionQueue[] _polled = [];
-    private bool _isLineHigh;
     private ulong _shadow;
     private ulong _shadowEvents;
 
     private int PollQueues()
     {
-        if (_session is null || (_status & (StatusReady | StatusFatal)) != StatusReady)
+        if (Session is null || (_status & (StatusReady | StatusFatal)) != StatusReady)
         {
             return 0;
         }
@@ -54,7 +53,7 @@ public sealed unsafe partial class NvmeModel
 
         while (queue.Head != tail && (_status & StatusFatal) == 0 && !queue.IsDeleted)
         {
-            if (!_session!.Dma.TryTranslate(queue.Base + (queue.Head * 64), 64, forWriting: false, out var address))
+            if (!Session!.Dma.TryTranslate(queue.Base + (queue.Head * 64), 64, forWriting: false, out var address))
             {
                 Counters.Violations++;
                 _status |= StatusFatal;
@@ -109,10 +108,10 @@ public sealed unsafe partial class NvmeModel
 
     private uint ReadTail(SubmissionQueue queue)
     {
-        if (_shadow != 0 && queue.Id != 0 && _session!.Dma.TryTranslate(_shadow + ((ulong)queue.Id * 8), 4, forWriting: false, out var shadow))
+        if (_shadow != 0 && queue.Id != 0 && Session!.Dma.TryTranslate(_shadow + ((ulong)queue.Id * 8), 4, forWriting: false, out var shadow))
         {
             var tail = Volatile.Read(ref *(uint*)shadow);
-            if (_session.Dma.TryTranslate(_shadowEvents + ((ulong)queue.Id * 8), 4, forWriting: true, out var wanted))
+            if (Session.Dma.TryTranslate(_shadowEvents + ((ulong)queue.Id * 8), 4, forWriting: true, out var wanted))
             {
                 Volatile.Write(ref *(uint*)wanted, tail);
             }
@@ -158,7 +157,7 @@ public sealed unsafe partial class NvmeModel
     private void Post(SubmissionQueue queue, ushort id, int status, uint result, int? queueId = null, bool flipsPhase = true)
     {
         var completion = queue.Completion;
-        if (!_session!.Dma.TryTranslate(completion.Base + ((ulong)completion.Tail * 16), 16, forWriting: true, out var address))
+        if (!Session!.Dma.TryTranslate(completion.Base + ((ulong)completion.Tail * 16), 16, forWriting: true, out var address))
         {
             Counters.Violations++;
             return;
@@ -185,14 +184,14 @@ public sealed unsafe partial class NvmeModel
         completion.NeedsInterrupt = false;
         if (completion.HasInterrupt && completion.Vector < Settings.Vectors)
         {
-            _session!.Interrupts.Trigger(VfioUserIrqs.Msix, completion.Vector);
+            Session!.Interrupts.Trigger(VfioUserIrqs.Msix, completion.Vector);
         }
     }
 
     // The line is high while a queue has entries that the driver has not taken (its head doorbell), unless it is masked (INTMS, INTMC).
     private void UpdateLine()
     {
-        if (!Settings.HasLine || _session is null)
+        if (!Settings.HasLine || Session is null)
         {
             return;
         }
@@ -203,14 +202,7 @@ public sealed unsafe partial class NvmeModel
             isHigh |= completion.HasInterrupt && Volatile.Read(ref *(uint*)(_doorbells.Address + (id * 8) + 4)) != (uint)completion.Tail;
         }
 
-        isHigh &= (_lineMask & 1) == 0;
-        if (isHigh && !_isLineHigh)
-        {
-            Counters.LineRises++;
-        }
-
-        _isLineHigh = isHigh;
-        _session.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isHigh);
+        SetLine(isHigh && (_lineMask & 1) == 0);
     }
 
     private sealed class CompletionQueue(ulong iova, int size, int vector, bool hasInterrupt)

@@ -27,8 +27,6 @@ public sealed class NvmeModelCounters
 
     public long Shutdowns { get; set; }
 
-    public long Unmaps { get; set; }
-
     public long DoorbellMessages { get; set; }
 
     /// <summary>Bytes of the largest command.</summary>
@@ -39,7 +37,4 @@ public sealed class NvmeModelCounters
 
     /// <summary>Stopwatch ticks from seeing the last I/O command's doorbell to writing its completion.</summary>
     public long LastServiceTicks { get; set; }
-
-    /// <summary>How often the INTx line went high.</summary>
-    public long LineRises { get; set; }
 }

@@ -1,7 +1,7 @@
 namespace Vhost.Testing.DeviceModels.Nvme;
 
 /// <summary>What a controller offers, and how it misbehaves. Changed while the controller is disabled or idle.</summary>
-public sealed class NvmeSettings
+public sealed class NvmeSettings : PciModelSettings
 {
     /// <summary>CAP: 1024 entries, contiguous queues, ready within 2 s, NVM command set, pages of 4096 bytes.</summary>
     public ulong Capabilities { get; set; } = 1023 | (1UL << 16) | (4UL << 24) | (1UL << 37);
@@ -18,11 +18,6 @@ public sealed class NvmeSettings
 
     /// <summary>Whether doorbells can be mapped; else each is a message.</summary>
     public bool MapsDoorbells { get; set; } = true;
-
-    public int Vectors { get; set; } = 8;
-
-    /// <summary>Whether there is an INTx line; the driver is offered it where there are no vectors.</summary>
-    public bool HasLine { get; set; }
 
     /// <summary>I/O queue pairs that Set Features grants, 0-based, as the completion's dword 0 has them.</summary>
     public uint QueueGrant { get; set; } = 7 | (7 << 16);
@@ -46,9 +41,6 @@ public sealed class NvmeSettings
 
     /// <summary>Whether Abort ends commands that are held.</summary>
     public bool AbortsHeldCommands { get; set; } = true;
-
-    /// <summary>Polls without rest, for measurements.</summary>
-    public bool Spins { get; set; }
 }
 
 /// <summary>What becomes of a command.</summary>

@@ -38,8 +38,6 @@ internal sealed unsafe class ModelQueue(int index)
 
     public bool IsEnabled { get; private set; }
 
-    public int Touches { get; set; }
-
     public void Enable(bool isPacked, ulong descriptors, ulong driver, ulong device)
     {
         Clear(keepsSize: true);

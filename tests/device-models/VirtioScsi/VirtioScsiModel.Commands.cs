@@ -14,7 +14,7 @@ public sealed unsafe partial class VirtioScsiModel
     {
         var queue = _queues[0];
         var count = 0;
-        while (queue.Take(_session!.Dma, out var isSound) is { } chain)
+        while (queue.Take(Session!.Dma, out var isSound) is { } chain)
         {
             count++;
             Violations += isSound ? 0 : 1;
@@ -46,7 +46,7 @@ public sealed unsafe partial class VirtioScsiModel
     private int PollRequests(ModelQueue queue)
     {
         var count = 0;
-        while (queue.Take(_session!.Dma, out var isSound) is { } chain)
+        while (queue.Take(Session!.Dma, out var isSound) is { } chain)
         {
             count++;
             Commands++;
@@ -269,17 +269,17 @@ public sealed unsafe partial class VirtioScsiModel
         switch (fault)
         {
             case VirtioScsiFault.Twice:
-                queue.Give(_session!.Dma, chain.Id, chain.EntryCount, (uint)(ResponseBytes + data.Length));
+                queue.Give(Session!.Dma, chain.Id, chain.EntryCount, (uint)(ResponseBytes + data.Length));
                 goto default;
             case VirtioScsiFault.Flood:
                 for (var i = 0; i < queue.Size; i++)
                 {
-                    queue.Give(_session!.Dma, chain.Id, chain.EntryCount, (uint)(ResponseBytes + data.Length));
+                    queue.Give(Session!.Dma, chain.Id, chain.EntryCount, (uint)(ResponseBytes + data.Length));
                 }
 
                 goto default;
             case VirtioScsiFault.ForeignId:
-                queue.Give(_session!.Dma, (ushort)(chain.Id ^ 0x5555), chain.EntryCount, (uint)(ResponseBytes + data.Length));
+                queue.Give(Session!.Dma, (ushort)(chain.Id ^ 0x5555), chain.EntryCount, (uint)(ResponseBytes + data.Length));
                 Interrupt(queue);
                 break;
             default:
@@ -290,17 +290,17 @@ public sealed unsafe partial class VirtioScsiModel
 
     private void Give(ModelQueue queue, ModelChain chain, uint written)
     {
-        queue.Give(_session!.Dma, chain.Id, chain.EntryCount, written);
+        queue.Give(Session!.Dma, chain.Id, chain.EntryCount, written);
         Interrupt(queue);
     }
 
     private void Interrupt(ModelQueue queue)
     {
-        if (queue.Vector < Settings.Vectors && queue.WantsInterrupt(_session!.Dma))
+        if (queue.Vector < Settings.Vectors && queue.WantsInterrupt(Session!.Dma))
         {
-            _session.Interrupts.Trigger(VfioUserIrqs.Msix, queue.Vector);
+            Session.Interrupts.Trigger(VfioUserIrqs.Msix, queue.Vector);
         }
-        else if (Settings.Vectors == 0 && Settings.HasLine && queue.WantsInterrupt(_session!.Dma))
+        else if (Settings.Vectors == 0 && Settings.HasLine && queue.WantsInterrupt(Session!.Dma))
         {
             _isr |= 1;
             SetLine(true);
@@ -309,7 +309,7 @@ public sealed unsafe partial class VirtioScsiModel
 
     private void RaiseEvent(uint kind, int? target, uint reason)
     {
-        if (_session is null || (_common[0x14] & 4) == 0 || _queues[1].Take(_session.Dma, out _) is not { } chain)
+        if (Session is null || (_common[0x14] & 4) == 0 || _queues[1].Take(Session.Dma, out _) is not { } chain)
         {
             return;
         }

@@ -1,6 +1,4 @@
 using System.Buffers.Binary;
-using System.Diagnostics;
-using Vhost.Linux;
 using Vhost.VfioUser;
 
 namespace Vhost.Testing.DeviceModels.VirtioScsi;
@@ -9,47 +7,23 @@ namespace Vhost.Testing.DeviceModels.VirtioScsi;
 /// A modern virtio-scsi HBA (virtio 1.3, sections 4.1 and 5.6). Common configuration in page 0 of BAR 0, ISR in 1, device configuration in 2,
 /// notifications in 3 (mapped, and not needed: a thread of the model's own looks at the rings), the MSI-X table in 4.
 /// </summary>
-public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposable
+public sealed unsafe partial class VirtioScsiModel : PciModel
 {
     private const ulong Version1 = 1UL << 32;
     private const ulong Packed = 1UL << 34;
     private const ulong Indirect = 1UL << 28;
     private const ulong HotPlugAndChange = 6;
-    private readonly Lock _gate = new();
-    private readonly MemoryFile _file = MemoryFile.Create("virtio-bar0", 0x4000);
-    private readonly PciConfigSpace _config;
     private readonly byte[] _common = new byte[0x40];
     private readonly byte[] _deviceConfig = new byte[36];
-    private readonly byte[] _table = new byte[0x1000];
-    private readonly Thread _thread;
     private readonly SortedDictionary<(int Target, int Lun), Disk> _disks = [];
     private readonly ModelQueue[] _queues;
-    private VfioUserSession? _session;
     private byte _isr;
-    private volatile bool _stops;
 
     public VirtioScsiModel(VirtioScsiSettings? settings = null)
+        : base(settings ??= new VirtioScsiSettings(), CreateConfig(settings), "virtio-scsi model", 0x4000)
     {
-        Settings = settings ?? new VirtioScsiSettings();
+        Settings = settings;
         _queues = [.. Enumerable.Range(0, 2 + (int)Math.Min(Settings.RequestQueues, 64)).Select(index => new ModelQueue(index))];
-        _config = new PciConfigSpace(0x1af4, Settings.DeviceId, 0x010000);
-        _config.Write16(0x2e, 8);
-        _config.AddMsix(Math.Max(Settings.Vectors, 1), 0, 0x4000, 0x5000);
-        if (Settings.HasCommonCapability)
-        {
-            AddStructure(1, Settings.CommonOffset, 0x40);
-        }
-
-        AddStructure(3, 0x1000, 4);
-        AddStructure(4, 0x2000, 36);
-        AddStructure(2, Settings.NotifyOffset, 0x1000, 4);
-        _config.Seal();
-        _config.Bytes[0x3d] = (byte)(Settings.HasLine ? 1 : 0); // pin A
-        if (Settings.LoopsCapabilities)
-        {
-            _config.Bytes[0x41] = 0x40;
-        }
-
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig, Settings.RequestQueues);
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(4), Settings.MaxSegments);
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(8), 0xffff);
@@ -57,8 +31,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(16), 16);
         BinaryPrimitives.WriteUInt16LittleEndian(_deviceConfig.AsSpan(30), 7);
         BinaryPrimitives.WriteUInt32LittleEndian(_deviceConfig.AsSpan(32), 16383);
-        _thread = new Thread(Run) { IsBackground = true, Name = "virtio-scsi model" };
-        _thread.Start();
+        Start();
     }
 
     public VirtioScsiSettings Settings { get; }
@@ -76,12 +49,9 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
 
     public long WriteSames { get; private set; }
 
-    /// <summary>How often the INTx line went high.</summary>
-    public long LineRises { get; private set; }
-
     public void Add(int target, uint blockSizeBytes, ulong blockCount, int lun = 0)
     {
-        lock (_gate)
+        lock (Gate)
         {
             _disks.Add((target, lun), new Disk(blockSizeBytes, blockCount));
             RaiseEvent(1, target, 1); // transport reset, rescan
@@ -90,7 +60,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
 
     public void Remove(int target, int lun = 0)
     {
-        lock (_gate)
+        lock (Gate)
         {
             _disks.Remove((target, lun));
             RaiseEvent(1, target, 2); // transport reset, removed
@@ -100,7 +70,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
     /// <summary>Changes what is there, and has no buffer to tell of it: the next event says only that some were missed.</summary>
     public void ReplaceUnseen(int removed, int added)
     {
-        lock (_gate)
+        lock (Gate)
         {
             _disks.Remove((removed, 0), out var disk);
             _disks.Add((added, 0), disk!);
@@ -113,137 +83,99 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
 
     public void Resize(int target, ulong blockCount)
     {
-        lock (_gate)
+        lock (Gate)
         {
             _disks[(target, 0)].BlockCount = blockCount;
             RaiseEvent(3, target, 0x2a | (9 << 8)); // parameter change: capacity data has changed
         }
     }
 
-    public VfioUserRegion GetRegion(int index) => index switch
+    public override VfioUserRegion GetRegion(int index) => index switch
     {
         0 when Settings.BarLengthBytes < 0x8000 => new VfioUserRegion { Size = Settings.BarLengthBytes },
-        0 => new VfioUserRegion { Size = 0x8000, MapFd = _file.Raw, MapAreas = [new VfioUserArea(0x3000, 0x1000)] },
+        0 => new VfioUserRegion { Size = 0x8000, MapFd = File.Raw, MapAreas = [new VfioUserArea(0x3000, 0x1000)] },
         VfioUserRegions.Config => new VfioUserRegion { Size = 256 },
         _ => VfioUserRegion.None,
     };
 
-    public VfioUserIrq GetIrq(int index) => index switch
-    {
-        VfioUserIrqs.Msix when Settings.Vectors > 0 => new VfioUserIrq((uint)Settings.Vectors, VfioUserIrqFlags.EventFd),
-        VfioUserIrqs.Intx when Settings.HasLine => new VfioUserIrq(1, VfioUserIrqFlags.EventFd | VfioUserIrqFlags.Maskable | VfioUserIrqFlags.AutoMasked),
-        _ => default,
-    };
+    protected override ulong TableOffset => 0x4000;
 
-    public void OnConnected(VfioUserSession session)
+    protected override void ReadRegisters(ulong offset, Span<byte> destination)
     {
-        lock (_gate)
+        if (offset == 0x1000)
         {
-            _session = session;
+            // Reading the ISR status takes the line down (virtio 1.3, section 4.1.4.5).
+            destination[0] = _isr;
+            _isr = 0;
+            SetLine(false);
+        }
+        else if (offset >= 0x2000 && offset + (ulong)destination.Length <= 0x2000 + 36)
+        {
+            _deviceConfig.AsSpan((int)offset - 0x2000, destination.Length).CopyTo(destination);
+        }
+        else if (offset + (ulong)destination.Length <= (ulong)_common.Length)
+        {
+            ReadCommon((int)offset, destination);
         }
     }
 
-    public void OnDisconnected(string reason)
+    protected override void WriteRegisters(ulong offset, ReadOnlySpan<byte> source)
     {
-        lock (_gate)
+        if (offset >= 0x2000 && offset + (ulong)source.Length <= 0x2000 + 36)
         {
-            Stop();
-            _session = null;
+            source.CopyTo(_deviceConfig.AsSpan((int)offset - 0x2000));
+        }
+        else if (offset + (ulong)source.Length <= (ulong)_common.Length)
+        {
+            WriteCommon((int)offset, source);
         }
     }
 
-    public void OnDmaUnmapped(VfioUserDmaRegion region)
+    protected override int Work()
     {
-        lock (_gate)
+        if (Session is null || (_common[0x14] & 4) == 0)
         {
-            // No chain is under way outside of the lock.
-            _queues[0].Touches++;
+            return 0;
         }
+
+        var work = PollControl();
+        if (FloodsEvents)
+        {
+            RaiseEvent(2, null, 0); // asynchronous notification
+        }
+
+        for (var i = 2; i < _queues.Length; i++)
+        {
+            work += PollRequests(_queues[i]);
+        }
+
+        return work;
     }
 
-    public void Reset()
+    private static PciConfigSpace CreateConfig(VirtioScsiSettings settings)
     {
-        lock (_gate)
+        var config = new PciConfigSpace(0x1af4, settings.DeviceId, 0x010000);
+        config.Write16(0x2e, 8);
+        config.AddMsix(Math.Max(settings.Vectors, 1), 0, 0x4000, 0x5000);
+        if (settings.HasCommonCapability)
         {
-            Stop();
+            AddStructure(config, 1, settings.CommonOffset, 0x40);
         }
+
+        AddStructure(config, 3, 0x1000, 4);
+        AddStructure(config, 4, 0x2000, 36);
+        AddStructure(config, 2, settings.NotifyOffset, 0x1000, 4);
+        config.Seal();
+        config.HasPin = settings.HasLine;
+        if (settings.LoopsCapabilities)
+        {
+            config.Bytes[0x41] = 0x40;
+        }
+
+        return config;
     }
 
-    public void ReadRegion(int region, ulong offset, Span<byte> destination)
-    {
-        if (region == VfioUserRegions.Config)
-        {
-            _config.Read((int)offset, destination);
-            return;
-        }
-
-        lock (_gate)
-        {
-            destination.Clear();
-            if (offset >= 0x4000 && offset < 0x5000)
-            {
-                _table.AsSpan((int)offset - 0x4000, destination.Length).CopyTo(destination);
-            }
-            else if (offset == 0x1000)
-            {
-                // Reading the ISR status takes the line down (virtio 1.3, section 4.1.4.5).
-                destination[0] = _isr;
-                _isr = 0;
-                SetLine(false);
-            }
-            else if (offset >= 0x2000 && offset + (ulong)destination.Length <= 0x2000 + 36)
-            {
-                _deviceConfig.AsSpan((int)offset - 0x2000, destination.Length).CopyTo(destination);
-            }
-            else if (offset + (ulong)destination.Length <= (ulong)_common.Length)
-            {
-                ReadCommon((int)offset, destination);
-            }
-        }
-    }
-
-    public void WriteRegion(int region, ulong offset, ReadOnlySpan<byte> source)
-    {
-        if (region == VfioUserRegions.Config)
-        {
-            _config.Write((int)offset, source);
-            return;
-        }
-
-        lock (_gate)
-        {
-            if (offset >= 0x4000 && offset < 0x5000)
-            {
-                source.CopyTo(_table.AsSpan((int)offset - 0x4000));
-            }
-            else if (offset >= 0x2000 && offset + (ulong)source.Length <= 0x2000 + 36)
-            {
-                source.CopyTo(_deviceConfig.AsSpan((int)offset - 0x2000));
-            }
-            else if (offset + (ulong)source.Length <= (ulong)_common.Length)
-            {
-                WriteCommon((int)offset, source);
-            }
-        }
-    }
-
-    public void Dispose()
-    {
-        _stops = true;
-        _thread.Join();
-        _file.Dispose();
-    }
-
-    private void SetLine(bool isHigh)
-    {
-        if (Settings.HasLine && _session is not null)
-        {
-            LineRises += isHigh ? 1 : 0;
-            _session.Interrupts.SetLevel(VfioUserIrqs.Intx, 0, isHigh);
-        }
-    }
-
-    private void AddStructure(byte type, uint offset, uint length, uint? multiplier = null)
+    private static void AddStructure(PciConfigSpace config, byte type, uint offset, uint length, uint? multiplier = null)
     {
         var capability = new byte[multiplier is null ? 16 : 20];
         capability[0] = 9;
@@ -256,7 +188,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
             BinaryPrimitives.WriteUInt32LittleEndian(capability.AsSpan(16), value);
         }
 
-        _config.AddCapability(capability);
+        config.AddCapability(capability);
     }
 
     private ModelQueue? Selected => BinaryPrimitives.ReadUInt16LittleEndian(_common.AsSpan(0x16)) is var index && index < _queues.Length ? _queues[index] : null;
@@ -285,7 +217,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         {
             if (source[0] == 0)
             {
-                Stop();
+                StopDevice();
             }
             else
             {
@@ -315,7 +247,7 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         }
     }
 
-    private void Stop()
+    protected override void StopDevice()
     {
         Resets++;
         _isr = 0;
@@ -325,51 +257,6 @@ public sealed unsafe partial class VirtioScsiModel : IVfioUserDevice, IDisposabl
         foreach (var queue in _queues)
         {
             queue.Clear();
-        }
-    }
-
-    private void Run()
-    {
-        var lastWork = Stopwatch.GetTimestamp();
-        while (!_stops)
-        {
-            var work = 0;
-            lock (_gate)
-            {
-                if (_session is not null && (_common[0x14] & 4) != 0)
-                {
-                    work = PollControl();
-                    if (FloodsEvents)
-                    {
-                        RaiseEvent(2, null, 0); // asynchronous notification
-                    }
-
-                    for (var i = 2; i < _queues.Length; i++)
-                    {
-                        work += PollRequests(_queues[i]);
-                    }
-                }
-            }
-
-            if (work != 0)
-            {
-                lastWork = Stopwatch.GetTimestamp();
-                continue;
-            }
-
-            var idle = Stopwatch.GetElapsedTime(lastWork).TotalMilliseconds;
-            if (idle < 0.2)
-            {
-                Thread.SpinWait(1);
-            }
-            else if (idle < 20)
-            {
-                Thread.Yield();
-            }
-            else
-            {
-                Thread.Sleep(1);
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 namespace Vhost.Testing.DeviceModels.VirtioScsi;
 
 /// <summary>What an HBA offers, and how it misbehaves.</summary>
-public sealed class VirtioScsiSettings
+public sealed class VirtioScsiSettings : PciModelSettings
 {
     public bool IsPacked { get; set; }
 
@@ -17,11 +17,6 @@ public sealed class VirtioScsiSettings
     public uint RequestQueues { get; set; } = 4;
 
     public uint MaxSegments { get; set; } = 62;
-
-    public int Vectors { get; set; } = 8;
-
-    /// <summary>Whether there is an INTx line; the driver is offered it where there are no vectors.</summary>
-    public bool HasLine { get; set; }
 
     public ulong BarLengthBytes { get; set; } = 0x8000;
 
