@@ -108,6 +108,9 @@ public enum AdditionalSense : ushort
     /// <summary>CAPACITY DATA HAS CHANGED.</summary>
     CapacityChanged = 0x2A09,
 
+    /// <summary>COMMANDS CLEARED BY DEVICE SERVER: the device server that had the command is gone.</summary>
+    CommandsClearedByDeviceServer = 0x2F02,
+
     /// <summary>SAVING PARAMETERS NOT SUPPORTED.</summary>
     SavingParametersNotSupported = 0x3900,
 

@@ -61,6 +61,25 @@ public sealed unsafe class DeviceServer(ICopyScope? copyScope = null) : IDisposa
         return action;
     }
 
+    /// <summary>
+    /// Starts a command that another device server had, which ended before it answered. One that cannot be carried out twice is answered with ABORTED COMMAND,
+    /// whatever else there is to tell: whether it was carried out is for the initiator to find out.
+    /// </summary>
+    /// <param name="nexus">As for <see cref="Begin"/>.</param>
+    /// <param name="task">As for <see cref="Begin"/>.</param>
+    /// <returns>What to do next.</returns>
+    public ScsiAction BeginAgain(ItlNexus nexus, ScsiTask* task)
+    {
+        if (CommandTable.Find(task->Cdb[0], task->Cdb[1]).Kind is not (CommandKind.CompareAndWrite or CommandKind.ExtendedCopy or CommandKind.PersistentReserveOut))
+        {
+            return Begin(nexus, task);
+        }
+
+        Prepare(task);
+        task->UsesDescriptorSense = nexus.Unit.State?.Mode.UsesDescriptorSense ?? false;
+        return TaskResult.Check(task, SenseKey.AbortedCommand, AdditionalSense.CommandsClearedByDeviceServer);
+    }
+
     /// <summary>What the command that was just begun waits for. Once after each <see cref="ScsiAction.Wait"/>.</summary>
     public CommandWait TakeWait()
         => Interlocked.Exchange(ref _wait, null) ?? throw new InvalidOperationException("no command waits");

@@ -175,7 +175,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
                 channel = OpenChannel(lun.Target, nexus);
             }
 
-            var action = _server.Begin(nexus, &slot->Task);
+            var action = request->IsResubmitted ? _server.BeginAgain(nexus, &slot->Task) : _server.Begin(nexus, &slot->Task);
             if (action == ScsiAction.Submit)
             {
                 if (channel.Add(&slot->Task.Block))

@@ -1,9 +1,7 @@
-using System.Buffers.Binary;
 using Vhost.Abstractions;
 using Vhost.Bench;
 using Vhost.Linux;
 using Vhost.Testing.FrontEnd;
-using Vhost.VhostUser;
 
 namespace Vhost.Crash.Tests;
 
@@ -25,21 +23,16 @@ internal sealed class Guest : IDisposable
     private const int IdleLimitMilliseconds = 90_000;
 
     private readonly GuestKind _kind;
-    private readonly GuestMemory _memory;
-    private readonly FrontEndDevice _device;
+    private readonly TrackedDevice _device;
     private readonly BlockRequests _requests;
     private readonly FrontEndQueue _queue;
     private readonly BlockVerifier _verifier;
     private readonly Random _random;
-    private readonly FileDescriptor _inFlight;
-    private readonly byte[] _inFlightDescription;
     private readonly ulong[] _places;
     private readonly bool[] _isWrite;
     private readonly bool[] _isFlush;
     private readonly Stack<int> _free = new();
     private readonly ulong _placeCount;
-    private FrontEndConnection _connection;
-    private readonly string _socket;
     private volatile int _reconnectWanted;
     private volatile int _reconnectDone;
     private volatile bool _stop;
@@ -50,15 +43,12 @@ internal sealed class Guest : IDisposable
     public Guest(GuestKind kind, string socket, ulong placeCount)
     {
         _kind = kind;
-        _socket = socket;
         _random = new Random(kind.Seed);
         _placeCount = placeCount;
         _verifier = new BlockVerifier(placeCount);
-        _memory = new GuestMemory(0, 4 << 20);
-        _device = FrontEndDevice.Connect(socket, _memory, Options);
-        _connection = _device.Connection;
-        _requests = kind.IsScsi ? new VirtioScsiRequests(_device, kind.Depth, BlockBytes) : new VirtioBlkRequests(_device, kind.Depth, BlockBytes);
-        _queue = _device.RequestQueue(0);
+        _device = new TrackedDevice(socket, kind.Format, kind.IsScsi, 4 << 20);
+        _requests = kind.IsScsi ? new VirtioScsiRequests(_device.Device, kind.Depth, BlockBytes) : new VirtioBlkRequests(_device.Device, kind.Depth, BlockBytes);
+        _queue = _device.Queue;
         _places = new ulong[kind.Depth];
         _isWrite = new bool[kind.Depth];
         _isFlush = new bool[kind.Depth];
@@ -66,11 +56,6 @@ internal sealed class Guest : IDisposable
         {
             _free.Push(slot);
         }
-
-        var wanted = new byte[24];
-        new SharedAreaDescription(0, 0, (ushort)_device.Queues.Count, (ushort)_queue.Ring.Size).WriteInFlight(wanted);
-        _inFlightDescription = _connection.Ask(FrontEndRequest.GetInFlightFd, wanted, out _inFlight).ToArray();
-        _connection.Tell(FrontEndRequest.SetInFlightFd, _inFlightDescription, _inFlight.Raw);
     }
 
     /// <summary>Requests that came back. Any thread.</summary>
@@ -80,15 +65,6 @@ internal sealed class Guest : IDisposable
     public long BytesVerified => Interlocked.Read(ref _bytesVerified);
 
     public string Name => _kind.Name;
-
-    private FrontEndOptions Options => new()
-    {
-        FirstRequestQueue = _kind.IsScsi ? VirtioScsiRequests.FirstRequestQueue : 0,
-        Format = _kind.Format,
-        QueueSize = 64,
-        ProtocolFeatures = ProtocolFeatures.MultiQueue | ProtocolFeatures.ReplyAck | ProtocolFeatures.Config
-            | ProtocolFeatures.ConfigureMemorySlots | ProtocolFeatures.InFlightSharedMemory,
-    };
 
     /// <summary>Lets the guest connect again. One other thread.</summary>
     public void Reconnect() => _reconnectWanted++;
@@ -126,13 +102,7 @@ internal sealed class Guest : IDisposable
         }
     }
 
-    public void Dispose()
-    {
-        _connection.Dispose();
-        _device.Dispose();
-        _inFlight.Dispose();
-        _memory.Dispose();
-    }
+    public void Dispose() => _device.Dispose();
 
     private bool IsReconnectWanted => _reconnectWanted != _reconnectDone;
 
@@ -145,7 +115,7 @@ internal sealed class Guest : IDisposable
             int attempt = _reconnectWanted;
             try
             {
-                ConnectAgain();
+                _device.ConnectAgain();
             }
             catch (Exception exception) when (exception is LinuxException or FrontEndException { IsClosed: true })
             {
@@ -258,31 +228,5 @@ internal sealed class Guest : IDisposable
         }
 
         Interlocked.Add(ref _bytesVerified, BlockBytes);
-    }
-
-    private void ConnectAgain()
-    {
-        _connection.Dispose();
-        _connection = FrontEndConnection.Connect(_socket);
-        _connection.TimeoutMilliseconds = IdleLimitMilliseconds;
-        _ = _connection.AskNumber(FrontEndRequest.GetFeatures);
-        _connection.NegotiateProtocol(Options.ProtocolFeatures);
-        _connection.Tell(FrontEndRequest.SetOwner, []);
-        _connection.TellNumber(FrontEndRequest.SetFeatures, _device.Features | VhostUserFeatures.ProtocolFeatures);
-        _memory.Announce(_connection);
-        _connection.Tell(FrontEndRequest.SetInFlightFd, _inFlightDescription, _inFlight.Raw);
-        foreach (var queue in _device.Queues)
-        {
-            // QEMU sends the used index; of a packed ring only the in-flight area knows where it stands.
-            queue.Start(_connection, _kind.Format == VirtqueueFormat.Packed ? 0x8000_8000 : UsedIndex(queue));
-            queue.Kick.Signal();
-        }
-    }
-
-    private unsafe uint UsedIndex(FrontEndQueue queue)
-    {
-        var region = _memory.Regions[0];
-        var used = region.HostAddress + (nint)(queue.Address.Used - region.Description.UserAddress);
-        return BinaryPrimitives.ReadUInt16LittleEndian(new ReadOnlySpan<byte>((void*)(used + 2), 2));
     }
 }

@@ -9,9 +9,21 @@ public sealed class KillTests
     private const int Places = 2048;
 
     [Fact]
-    public async Task No_byte_is_lost_or_written_out_of_order_however_often_vhostd_is_killed()
+    public Task No_byte_is_lost_or_written_out_of_order_however_often_vhostd_is_killed() => KillAsync(20, static _ => TestEnvironment.VhostdDirectory);
+
+    /// <summary>Each build finds what the other one left: the newer one at an upgrade, the older one when that is taken back.</summary>
+    [Fact]
+    public Task Another_build_takes_over_what_the_killed_one_had_under_way()
     {
-        const int Kills = 20;
+        Builds.AssertDiffer(TestEnvironment.VhostdDirectory, TestEnvironment.NextVhostdDirectory);
+        return KillAsync(8, static start => start % 2 == 0 ? TestEnvironment.VhostdDirectory : TestEnvironment.NextVhostdDirectory);
+    }
+
+    /// <summary>kills vhostd and starts it again, under load.</summary>
+    /// <param name="kills">How often.</param>
+    /// <param name="build">The build to start for the nth time.</param>
+    private static async Task KillAsync(int kills, Func<int, string> build)
+    {
         int seed = Seed();
         TestContext.Current.TestOutputHelper!.WriteLine($"seed {seed}");
         var random = new Random(seed);
@@ -32,12 +44,12 @@ public sealed class KillTests
             }
 
             var manifest = builder.Build();
-            VhostdProcess vhostd = await VhostdProcess.StartAsync(scenario, manifest);
+            VhostdProcess vhostd = await VhostdProcess.StartAsync(scenario, build(0), manifest);
             Guest[] guests = [.. kinds.Select((kind, i) => new Guest(kind, Socket(i), Places))];
             Task[] lives = [.. guests.Select(guest => Task.Factory.StartNew(guest.Run, TaskCreationOptions.LongRunning))];
             try
             {
-                for (int kill = 0; kill < Kills; kill++)
+                for (int kill = 0; kill < kills; kill++)
                 {
                     // Killed before, while and after the guests come back, and with work done in between.
                     long[] before = [.. guests.Select(guest => guest.Completed)];
@@ -47,7 +59,7 @@ public sealed class KillTests
                     await Task.WhenAll(lives.Where(life => life.IsFaulted));
                     await Task.Delay(random.Next(40));
                     vhostd.Kill();
-                    vhostd = await VhostdProcess.StartAsync(scenario, manifest);
+                    vhostd = await VhostdProcess.StartAsync(scenario, build(kill + 1), manifest);
                     Array.ForEach(guests, guest => guest.Reconnect());
                 }
 
@@ -59,7 +71,7 @@ public sealed class KillTests
                 await Task.WhenAll(lives).WaitAsync(TimeSpan.FromSeconds(180));
                 TestContext.Current.TestOutputHelper.WriteLine(string.Create(
                     CultureInfo.InvariantCulture,
-                    $"{Kills} kills of 6 sessions, {guests.Sum(guest => guest.Completed)} requests, {guests.Sum(guest => guest.BytesVerified) >> 20} MiB verified"));
+                    $"{kills} kills of 6 sessions, {guests.Sum(guest => guest.Completed)} requests, {guests.Sum(guest => guest.BytesVerified) >> 20} MiB verified"));
             }
             finally
             {

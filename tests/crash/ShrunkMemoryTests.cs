@@ -1,6 +1,7 @@
 using Vhost.Abstractions;
 using Vhost.Linux;
 using Vhost.Testing.FrontEnd;
+using Vhost.VhostUser;
 using Vhost.Virtio;
 
 namespace Vhost.Crash.Tests;
@@ -64,6 +65,48 @@ public sealed class ShrunkMemoryTests
             Assert.Contains("the session with pid", vhostd.Log, StringComparison.Ordinal);
             Assert.Contains("vhost.victim", vhostd.Log, StringComparison.Ordinal);
             Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
+        });
+    }
+
+    /// <summary>The memory beside the guest's that vhostd writes for each request.</summary>
+    [Theory]
+    [InlineData("in-flight area", VirtqueueFormat.Split)]
+    [InlineData("in-flight area", VirtqueueFormat.Packed)]
+    [InlineData("dirty log", VirtqueueFormat.Split)]
+    [InlineData("dirty log", VirtqueueFormat.Packed)]
+    public async Task A_guest_that_shrinks_what_its_requests_are_tracked_in_loses_its_session_and_nobody_else_notices(string area, VirtqueueFormat format)
+    {
+        await using var scenario = new Scenario();
+        await scenario.WatchAsync(async () =>
+        {
+            string victimSocket = scenario.FilePath("victim.sock");
+            string otherSocket = scenario.FilePath("other.sock");
+            VhostdProcess vhostd = await VhostdProcess.StartAsync(scenario, new ManifestBuilder()
+                .Malloc("Victim", 8).Malloc("Other", 8).Blk("vhost.victim", victimSocket, "Victim").Blk("vhost.other", otherSocket, "Other").Build());
+            using var other = new Guest(new GuestKind("the other guest", false, VirtqueueFormat.Split, 16, 1), otherSocket, 2048);
+            Task life = Task.Factory.StartNew(other.Run, TaskCreationOptions.LongRunning);
+            try
+            {
+                for (int round = 1; round <= 3; round++)
+                {
+                    await Task.Run(() => ShrinkTracking(victimSocket, format, area == "dirty log"));
+                    await Deadline.UntilAsync("the session's end is named", TimeSpan.FromSeconds(60), () => Count(vhostd.Log, "the in-flight area or the dirty log") == round);
+                    long completed = other.Completed;
+                    await Deadline.UntilAsync("the other guest goes on", TimeSpan.FromSeconds(60), () => life.IsFaulted || other.Completed > completed + 1000);
+                }
+            }
+            finally
+            {
+                if (vhostd.HasExited)
+                {
+                    other.Abandon();
+                }
+
+                other.Stop();
+                await life.WaitAsync(TimeSpan.FromSeconds(120));
+            }
+
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(10)));
         });
     }
 
@@ -172,6 +215,29 @@ public sealed class ShrunkMemoryTests
             return;
         }
 
+        device.Connection.TimeoutMilliseconds = 60_000;
+        device.Connection.WaitClosed();
+    }
+
+    private static void ShrinkTracking(string socket, VirtqueueFormat format, bool isLog)
+    {
+        using var device = new TrackedDevice(socket, format, isScsi: false, 4 << 20);
+        var requests = new VirtioBlkRequests(device.Device, 2, 4096);
+        using MemoryFile log = MemoryFile.Create("dirty log", 4096);
+        if (isLog)
+        {
+            var description = new byte[16];
+            description[1] = 0x10;
+            _ = device.Connection.Ask(FrontEndRequest.SetLogBase, description, log.Raw);
+            device.Connection.TellNumber(FrontEndRequest.SetFeatures, device.Device.Features | VhostUserFeatures.ProtocolFeatures | VhostUserFeatures.LogAll);
+        }
+
+        Assert.True(requests.Execute(device.Queue, 0, isWrite: false, 0, 4096));
+        FileIo.SetLength(isLog ? log.Raw : device.InFlight.Raw, 0);
+
+        // Its data is right and may come back; but what was to be written down beside it is lost.
+        Assert.True(requests.TryAdd(device.Queue.Ring, 0, isWrite: false, 0, 4096));
+        device.Queue.Publish();
         device.Connection.TimeoutMilliseconds = 60_000;
         device.Connection.WaitClosed();
     }

@@ -133,21 +133,33 @@ public abstract unsafe partial class Virtqueue
                 continue;
             }
 
+            request->IsRepeat = true;
             _pool.Batch[count++] = request;
             if (count == BatchSize)
             {
-                Handler.Handle(new ReadOnlySpan<VirtioRequestPointer>(_pool.Batch, count));
+                HandleAgain(count);
                 count = 0;
             }
         }
 
         if (count != 0)
         {
-            Handler.Handle(new ReadOnlySpan<VirtioRequestPointer>(_pool.Batch, count));
+            HandleAgain(count);
         }
 
         _isInPoll = false;
         Flush();
+    }
+
+    private void HandleAgain(int count)
+    {
+        Handler.Handle(new ReadOnlySpan<VirtioRequestPointer>(_pool.Batch, count));
+
+        // No request was taken meanwhile, so each slot, though its request may be done, is no other's yet; the path of new requests need not clear the mark.
+        for (var i = 0; i < count; i++)
+        {
+            _pool.Batch[i]->IsRepeat = false;
+        }
     }
 
     private void OwnAgain(VirtioRequest* request)

@@ -69,11 +69,20 @@ public unsafe struct VirtioRequest
     /// <summary>Why the request is invalid, or <see cref="ChainFault.None"/>.</summary>
     internal ChainFault InvalidReason;
 
+    /// <summary>Set while the handler is given the request a second time.</summary>
+    internal bool IsRepeat;
+
     /// <summary>Why the request is invalid, or <see cref="ChainFault.None"/>.</summary>
     public readonly ChainFault Fault => InvalidReason;
 
     /// <summary>Whether the handler has the request.</summary>
     public readonly bool IsUnderWay => State == VirtioRequestState.UnderWay;
+
+    /// <summary>
+    /// Whether a device had the request before, whose process or session ended before it reported the request as done: it may have been carried out, as a whole or in
+    /// part. Valid within <see cref="IVirtqueueHandler.Handle"/> only.
+    /// </summary>
+    public readonly bool IsResubmitted => IsRepeat;
 
     /// <summary>The slot's place in its queue, from 0 to <see cref="Virtqueue.SlotCount"/> - 1. It is unique among the requests under way.</summary>
     public readonly int Slot => SlotIndex;

@@ -7,6 +7,7 @@ internal static class TestEnvironment
 {
     private static readonly Lazy<string> SetUpDirectory = new(SetUp);
     private static readonly Lazy<string> PublishedDirectory = new(static () => FindOrPublish("VHOST_TEST_VHOSTD", "vhostd", "host"));
+    private static readonly Lazy<string> NextPublishedDirectory = new(static () => FindOrPublish("VHOST_TEST_NEXT_VHOSTD", "vhostd", "host", "-next", Next));
     private static readonly Lazy<string> PublishedVvuDevice = new(static () => FindOrPublish("VHOST_TEST_VVU_DEVICE", "vvu-device", "vvu-device"));
 
     /// <summary>The top of the repository.</summary>
@@ -20,6 +21,12 @@ internal static class TestEnvironment
 
     /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOST_TEST_VHOSTD, or made on first use.</summary>
     public static string VhostdDirectory => PublishedDirectory.Value;
+
+    /// <summary>
+    /// Another build of vhostd: that of the environment variable VHOST_TEST_NEXT_VHOSTD, or the same sources built apart and with another version, which makes other
+    /// assemblies of all of them.
+    /// </summary>
+    public static string NextVhostdDirectory => NextPublishedDirectory.Value;
 
     /// <summary>The vvu-device program: in the directory of the environment variable VHOST_TEST_VVU_DEVICE, or published on first use.</summary>
     public static string VvuDevice => Path.Combine(PublishedVvuDevice.Value, "vvu-device");
@@ -46,7 +53,10 @@ internal static class TestEnvironment
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1].Trim();
     }
 
-    private static string FindOrPublish(string variable, string program, string project)
+    private static string[] Next() =>
+        ["--artifacts-path", Path.Combine(RepositoryRoot, "artifacts", "next-build"), "-p:Version=99.0.0", "-p:RunAnalyzers=false", "-p:GenerateDocumentationFile=false"];
+
+    private static string FindOrPublish(string variable, string program, string project, string suffix = "-e2e", Func<string[]>? options = null)
     {
         if (Environment.GetEnvironmentVariable(variable) is { Length: > 0 } directory)
         {
@@ -55,10 +65,10 @@ internal static class TestEnvironment
                 : throw new EndToEndException($"{variable} is {directory}, but there is no {program} in it");
         }
 
-        return Publish(project, $"{program}-e2e");
+        return Publish(project, $"{program}{suffix}", options?.Invoke() ?? []);
     }
 
-    private static string Publish(string project, string name)
+    private static string Publish(string project, string name, string[] options)
     {
         string target = Path.Combine(RepositoryRoot, "artifacts", name);
         if (Directory.Exists(target))
@@ -67,7 +77,8 @@ internal static class TestEnvironment
             Directory.Delete(target, recursive: true);
         }
 
-        RunToEnd("dotnet", ["publish", Path.Combine(RepositoryRoot, project), "-c", "Release", "-o", target, "-v", "q", "-nologo"], TimeSpan.FromMinutes(5));
+        RunToEnd(
+            "dotnet", ["publish", Path.Combine(RepositoryRoot, project), "-c", "Release", "-o", target, "-v", "q", "-nologo", .. options], TimeSpan.FromMinutes(8));
         return target;
     }
 

@@ -25,21 +25,12 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
     public static Task<VhostdProcess> StartAsync(Scenario scenario, JsonObject manifest, params string[] arguments) =>
         StartAsync(scenario, manifest.ToJsonString(), arguments);
 
+    /// <summary>The same with another build of vhostd, published in a directory.</summary>
+    public static Task<VhostdProcess> StartAsync(Scenario scenario, string directory, JsonObject manifest) => LaunchAsync(scenario, directory, manifest.ToJsonString(), []);
+
     /// <summary>The same with the text of a manifest.</summary>
-    public static async Task<VhostdProcess> StartAsync(Scenario scenario, string manifest, params string[] arguments)
-    {
-        string file = scenario.FilePath("manifest.json");
-        await File.WriteAllTextAsync(file, manifest);
-        VhostdProcess vhostd = scenario.Add(new VhostdProcess(
-            ChildProcess.Start("vhostd", Path.Combine(TestEnvironment.VhostdDirectory, "vhostd"), ["run", file, .. arguments])));
-        await Deadline.UntilAsync(
-            "vhostd is ready",
-            StartTimeout,
-            () => vhostd._process.StandardOutput.Contains("vhostd is ready", StringComparison.Ordinal)
-                || (vhostd._process.HasExited ? throw new EndToEndException($"vhostd ended with exit code {vhostd._process.ExitCode} instead of serving") : false));
-        Assert.All(SocketsOf(JsonNode.Parse(manifest)!.AsObject()), s => Assert.True(File.Exists(s), $"{s} is not there although vhostd is ready"));
-        return vhostd;
-    }
+    public static Task<VhostdProcess> StartAsync(Scenario scenario, string manifest, params string[] arguments) =>
+        LaunchAsync(scenario, TestEnvironment.VhostdDirectory, manifest, arguments);
 
     /// <summary>Sends SIGTERM and returns the exit code; throws when vhostd is still there after the time it is allowed.</summary>
     public int Stop(TimeSpan timeout)
@@ -67,6 +58,21 @@ internal sealed class VhostdProcess : IAsyncDisposable, IDiagnosable
     {
         _process.Dispose();
         return ValueTask.CompletedTask;
+    }
+
+    private static async Task<VhostdProcess> LaunchAsync(Scenario scenario, string directory, string manifest, string[] arguments)
+    {
+        string file = scenario.FilePath("manifest.json");
+        await File.WriteAllTextAsync(file, manifest);
+        VhostdProcess vhostd = scenario.Add(new VhostdProcess(
+            ChildProcess.Start("vhostd", Path.Combine(directory, "vhostd"), ["run", file, .. arguments])));
+        await Deadline.UntilAsync(
+            "vhostd is ready",
+            StartTimeout,
+            () => vhostd._process.StandardOutput.Contains("vhostd is ready", StringComparison.Ordinal)
+                || (vhostd._process.HasExited ? throw new EndToEndException($"vhostd ended with exit code {vhostd._process.ExitCode} instead of serving") : false));
+        Assert.All(SocketsOf(JsonNode.Parse(manifest)!.AsObject()), s => Assert.True(File.Exists(s), $"{s} is not there although vhostd is ready"));
+        return vhostd;
     }
 
     private static IEnumerable<string> SocketsOf(JsonObject manifest) =>
