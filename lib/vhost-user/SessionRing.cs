@@ -21,6 +21,12 @@ internal sealed class SessionRing(int index)
     /// <summary>Where the ring stood when it was stopped; null if it never ran, or a new base has come since.</summary>
     internal VirtqueueState? State { get; set; }
 
+    /// <summary>
+    /// Where the ring stood at a reset of the device, as GET_VRING_BASE says it; null if none came since SET_VRING_BASE. QEMU 7.2 resets the device, and only then asks where
+    /// the rings stood, when it stops a guest: to pause it, to migrate it.
+    /// </summary>
+    internal uint? BaseBeforeReset { get; set; }
+
     /// <summary>SET_VRING_ENABLE, or null if it never came.</summary>
     internal bool? Enabled { get; set; }
 
@@ -39,7 +45,7 @@ internal sealed class SessionRing(int index)
     /// <summary>The ring was stopped because its memory went away; it starts again when its memory is back.</summary>
     internal bool IsStranded { get; set; }
 
-    /// <summary>Forgets everything but the notifiers, which front-ends set up once.</summary>
+    /// <summary>Forgets everything but the notifiers, which front-ends set up once, and <see cref="BaseBeforeReset"/>.</summary>
     internal void Reset()
     {
         Size = 0;

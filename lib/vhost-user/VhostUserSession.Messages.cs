@@ -256,6 +256,11 @@ public sealed partial class VhostUserSession
         await StopRunningRingsAsync(cancellationToken).ConfigureAwait(false);
         foreach (var ring in _rings)
         {
+            if (ring.State is not null || ring.Base is not null)
+            {
+                ring.BaseBeforeReset = BaseOf(ring);
+            }
+
             ring.Reset();
         }
 

@@ -53,6 +53,7 @@ public sealed partial class VhostUserSession
         var (ring, number) = ReadVringState(message);
         await StopRingAsync(ring, cancellationToken).ConfigureAwait(false);
         ring.Base = number;
+        ring.BaseBeforeReset = null;
         ring.State = null;
     }
 
@@ -191,7 +192,7 @@ public sealed partial class VhostUserSession
     {
         if (ring.State is not { } state)
         {
-            return ring.Base ?? (Format == VirtqueueFormat.Packed ? PackedWrapCounter | ((uint)PackedWrapCounter << 16) : 0);
+            return ring.Base ?? ring.BaseBeforeReset ?? (Format == VirtqueueFormat.Packed ? PackedWrapCounter | ((uint)PackedWrapCounter << 16) : 0);
         }
 
         return Format == VirtqueueFormat.Packed ? state.NextAvailable | ((uint)state.NextUsed << 16) : state.NextAvailable;

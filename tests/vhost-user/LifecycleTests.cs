@@ -276,4 +276,35 @@ public sealed class LifecycleTests
         connection.Tell(FrontEndRequest.ResetDevice, []);
         Assert.Empty(session.Running);
     }
+
+    /// <summary>What QEMU 7.2 does when it stops a guest to pause or to migrate it.</summary>
+    [Theory]
+    [InlineData(0UL, 5u)]
+    [InlineData(VhostUserFeatures.RingPacked, 0x8005_8005u)]
+    public async Task A_front_end_that_resets_the_device_before_it_asks_is_told_where_the_rings_stood(ulong format, uint stood)
+    {
+        await using var harness = await TransportHarness.StartAsync();
+        var (connection, memory) = harness.ConnectWithMemory();
+        using var owned = connection;
+        using var ownedMemory = memory;
+        using var queue = new TestQueue(memory, 0);
+        connection.TellNumber(FrontEndRequest.SetFeatures, VhostUserFeatures.Version1 | VhostUserFeatures.ProtocolFeatures | format);
+        queue.SetUp(connection);
+        if (format != 0)
+        {
+            connection.TellVring(FrontEndRequest.SetVringBase, 0, 0x8000_8000);
+        }
+
+        Assert.Single(harness.Device.Session.Running);
+        connection.TellNumber(FrontEndRequest.SetStatus, 0);
+        connection.TellNumber(FrontEndRequest.SetStatus, 0);
+        Assert.Equal(stood, TestQueue.Stop(connection, 0).Number);
+
+        // A driver that starts anew after the reset begins where its front-end says, or at the beginning.
+        connection.TellNumber(FrontEndRequest.SetFeatures, VhostUserFeatures.Version1 | VhostUserFeatures.ProtocolFeatures | format);
+        queue.SetUp(connection);
+        Assert.Equal(0, harness.Device.Session.Running[0].State.NextAvailable);
+        connection.TellVring(FrontEndRequest.SetVringBase, 0, 0);
+        Assert.Equal(5u, TestQueue.Stop(connection, 0).Number & 0x7fff);
+    }
 }
