@@ -7,18 +7,10 @@ namespace Vhost.Crash.Tests;
 /// <summary>What was acknowledged as flushed, or as forced, survives a loss of power at any moment afterwards.</summary>
 public sealed class DurabilityTests
 {
-    private const int Block = 4096;
+    private const int Block = DurabilityLoad.BlockBytes;
     private const int Places = 512;
     private const int Requests = 6000;
-    private const int Depth = 12;
     private const ulong FlushFeature = 1UL << 9; // VIRTIO_BLK_F_FLUSH
-
-    private enum Kind
-    {
-        Write,
-        ForcedWrite,
-        Flush,
-    }
 
     /// <summary>With a cache and flushes; without a cache, when each write is durable; with forced writes and flushes.</summary>
     [Theory]
@@ -39,7 +31,7 @@ public sealed class DurabilityTests
             var manifest = (isScsi ? builder.Scsi("vhost.0", socket, "Recorder") : builder.Blk("vhost.0", socket, "Recorder")).Build();
             VhostdProcess vhostd = await VhostdProcess.StartAsync(
                 scenario, manifest, "--plugins", Path.Combine(TestEnvironment.VhostdDirectory, "plugins"), "--plugins", Path.Combine(AppContext.BaseDirectory, "fixtures"));
-            List<Promise> promises = await Task.Run(() => Load(socket, log, device, format, new Random(seed)));
+            IReadOnlyList<DurabilityPromise> promises = await Task.Run(() => Load(socket, log, device, format, new Random(seed)));
 
             // In the middle of its work, with requests under way.
             vhostd.Kill();
@@ -50,7 +42,7 @@ public sealed class DurabilityTests
     }
 
     /// <summary>A load; the promises that its acknowledgements made.</summary>
-    private static List<Promise> Load(string socket, string log, string deviceName, VirtqueueFormat format, Random random)
+    private static IReadOnlyList<DurabilityPromise> Load(string socket, string log, string deviceName, VirtqueueFormat format, Random random)
     {
         bool isScsi = deviceName == "scsi";
         bool isWriteThrough = deviceName.EndsWith("write-through", StringComparison.Ordinal);
@@ -62,94 +54,27 @@ public sealed class DurabilityTests
             FirstRequestQueue = isScsi ? VirtioScsiRequests.FirstRequestQueue : 0,
             Features = isWriteThrough ? 0 : FlushFeature,
         });
-        BlockRequests requests = isScsi ? new VirtioScsiRequests(device, Depth, Block) : new VirtioBlkRequests(device, Depth, Block);
-        FrontEndQueue queue = device.RequestQueue(0);
-        ulong blocksPerPlace = Block / (ulong)requests.BlockSizeBytes;
-        long[] written = new long[Places];
-        long[] acknowledged = new long[Places];
-        var slots = new (Kind Kind, int Place, long[] Covers)[Depth];
-        var busy = new HashSet<int>();
-        var promises = new List<Promise>();
-        for (int slot = 0; slot < Depth; slot++)
-        {
-            Submit(slot);
-        }
 
-        for (int done = 0; done < Requests; done++)
-        {
-            int slot = BlockRequests.Complete(queue, 90_000);
-            Assert.True(requests.IsSuccess(slot), requests.DescribeResult(slot));
-
-            // From here on, whatever the log holds by now has to be enough.
-            long length = new FileInfo(log).Length;
-            var (kind, place, covers) = slots[slot];
-            if (kind == Kind.Flush)
-            {
-                promises.Add(new Promise(length, covers, -1));
-            }
-            else
-            {
-                acknowledged[place] = written[place];
-                busy.Remove(place);
-                if (kind == Kind.ForcedWrite || isWriteThrough)
-                {
-                    promises.Add(new Promise(length, [written[place]], place));
-                }
-            }
-
-            Submit(slot);
-        }
-
-        return promises;
-
-        void Submit(int slot)
-        {
-            int choice = random.Next(100);
-            if (choice < 8 && !isWriteThrough)
-            {
-                slots[slot] = (Kind.Flush, 0, (long[])acknowledged.Clone());
-                Assert.True(requests.TryAddFlush(queue.Ring, slot));
-                return;
-            }
-
-            int place;
-            do
-            {
-                place = random.Next(Places);
-            }
-            while (!busy.Add(place));
-
-            written[place]++;
-            Span<long> words = MemoryMarshal.Cast<byte, long>(requests.Data(slot).Span[..Block]);
-            words.Fill(written[place]);
-            words[0] = place;
-            bool isForced = isScsi && choice < 25;
-            if (requests is VirtioScsiRequests scsi)
-            {
-                scsi.Cdb(slot)[1] = isForced ? (byte)8 : (byte)0;
-            }
-
-            slots[slot] = (isForced ? Kind.ForcedWrite : Kind.Write, place, []);
-            Assert.True(requests.TryAdd(queue.Ring, slot, isWrite: true, (ulong)place * blocksPerPlace, Block));
-        }
+        // When an acknowledgement has come, whatever the log holds by then has to be enough.
+        return new DurabilityLoad(device, isScsi, isWriteThrough, Places, random).Run(Requests, () => new FileInfo(log).Length);
     }
 
     /// <summary>Cuts the log where each promise was made: what the flushes before the cut cover is all that is left.</summary>
-    private static int Check(byte[] log, List<Promise> promises)
+    private static int Check(byte[] log, IReadOnlyList<DurabilityPromise> promises)
     {
         long[] stable = new long[Places];
         var cached = new Queue<(long Number, int Place, long Generation)>();
         long writes = 0;
         long position = 0;
         int checks = 0;
-        foreach (Promise promise in promises.OrderBy(promise => promise.LogBytes))
+        foreach (DurabilityPromise promise in promises.OrderBy(promise => promise.Position))
         {
-            while (position + 24 <= promise.LogBytes)
+            while (position + 24 <= promise.Position)
             {
                 ReadOnlySpan<byte> record = log.AsSpan((int)position);
                 long argument = MemoryMarshal.Read<long>(record[8..]);
                 long length = MemoryMarshal.Read<long>(record[16..]);
-                if (position + 24 + length > promise.LogBytes)
+                if (position + 24 + length > promise.Position)
                 {
                     // A later one, of which only a part was there.
                     break;
@@ -188,7 +113,4 @@ public sealed class DurabilityTests
 
         return checks;
     }
-
-    /// <summary>What has to be there once the log is this long.</summary>
-    private sealed record Promise(long LogBytes, long[] Generations, int Place);
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json.Nodes;
 
 namespace Vhost.Crash.Tests;
@@ -36,24 +35,22 @@ public sealed class VmTests
             string[] disks = isNew ? ["/dev/sda", "/dev/sdb"] : ["/dev/vda", "/dev/vdb"];
             foreach (string disk in disks)
             {
-                await StartLoadAsync(vm, disk);
+                await FioLoad.StartAsync(vm, disk);
             }
 
             for (int kill = 0; kill < Kills; kill++)
             {
-                long[] before = await WrittenAsync(vm, disks);
-                await Deadline.UntilAsync("both disks are written", TimeSpan.FromSeconds(120), async () =>
-                    (await WrittenAsync(vm, disks)).Zip(before).All(pair => pair.First > pair.Second + 200));
+                await FioLoad.WaitForWritesAsync(vm, disks, 200);
                 vhostd.Kill();
                 vhostd = await VhostdProcess.StartAsync(scenario, kill % 2 == 0 ? TestEnvironment.NextVhostdDirectory : TestEnvironment.VhostdDirectory, manifest);
             }
 
-            await EndLoadAsync(vm, disks);
+            await FioLoad.EndAsync(vm, disks);
 
             // The kernel has seen neither an error nor a command that it had to give up.
             string messages = await vm.CheckAsync("dmesg");
             Assert.DoesNotContain("I/O error", messages, StringComparison.Ordinal);
-            TestContext.Current.TestOutputHelper!.WriteLine($"{Kills} kills, writes per disk: {string.Join(", ", await WrittenAsync(vm, disks))}");
+            TestContext.Current.TestOutputHelper!.WriteLine($"{Kills} kills, writes per disk: {string.Join(", ", await FioLoad.WrittenAsync(vm, disks))}");
         });
     }
 
@@ -84,63 +81,22 @@ public sealed class VmTests
                 {
                     vm = await GuestVm.StartAsync(scenario, options);
                     await vm.WaitForDisksAsync(1);
-                    await StartLoadAsync(vm, disk);
+                    await FioLoad.StartAsync(vm, disk);
                 }
                 else
                 {
-                    long before = (await WrittenAsync(vm, [disk]))[0];
-                    await Deadline.UntilAsync("the disk is written", TimeSpan.FromSeconds(120), async () => (await WrittenAsync(vm, [disk]))[0] > before + 100);
+                    await FioLoad.WaitForWritesAsync(vm, [disk], 100);
                     string uri = $"unix:{scenario.FilePath($"{station}.migration")}";
                     GuestVm next = await GuestVm.StartIncomingAsync(scenario, options, $"station{station}", uri);
                     await vm.MigrateAsync(uri, TimeSpan.FromSeconds(180));
                     vm.Kill();
                     vm = next;
-                    before = (await WrittenAsync(vm, [disk]))[0];
-                    await Deadline.UntilAsync("the disk is written after the migration", TimeSpan.FromSeconds(120), async () => (await WrittenAsync(vm, [disk]))[0] > before + 100);
+                    await FioLoad.WaitForWritesAsync(vm, [disk], 100);
                 }
             }
 
-            await EndLoadAsync(vm!, [disk]);
+            await FioLoad.EndAsync(vm!, [disk]);
             Assert.DoesNotContain("I/O error", await vm!.CheckAsync("dmesg"), StringComparison.Ordinal);
         });
-    }
-
-    // Each block that was read back is compared while the load goes on, and all of the last pass at its end.
-    private static Task StartLoadAsync(GuestVm vm, string disk) => vm.CheckAsync(
-        $$"""
-        cat > /run/load-{{Path.GetFileName(disk)}} <<'END'
-        fio --name=load --filename={{disk}} --ioengine=libaio --direct=1 --rw=randwrite --bs=4096 --iodepth=8 --size=8M --loops=100000 \
-          --verify=crc32c --verify_backlog=128 --verify_fatal=1
-        echo "exit code $?"
-        END
-        setsid bash /run/load-{{Path.GetFileName(disk)}} > /run/log-{{Path.GetFileName(disk)}} 2>&1 < /dev/null &
-        """);
-
-    private static async Task EndLoadAsync(GuestVm vm, string[] disks)
-    {
-        // Interrupted, fio ends what is under way and reports; a block that was wrong, or a request that failed, would have ended it before.
-        string[] logs = [.. disks.Select(disk => $"/run/log-{Path.GetFileName(disk)}")];
-        Assert.DoesNotContain("exit code", await vm.CheckAsync($"cat {string.Join(' ', logs)}"), StringComparison.Ordinal);
-        await vm.CheckAsync("for p in $(pidof fio); do kill -INT $p; done; true");
-        foreach (string log in logs)
-        {
-            await Deadline.UntilAsync("fio has ended", TimeSpan.FromSeconds(120), async () =>
-                (await vm.CheckAsync($"cat {log}")).Contains("exit code", StringComparison.Ordinal));
-            string output = await vm.CheckAsync($"cat {log}");
-            Assert.Contains("err= 0", output, StringComparison.Ordinal);
-            Assert.Matches("exit code (0|128)", output);
-        }
-
-        foreach (string disk in disks)
-        {
-            await vm.CheckAsync(Fio.Verify(disk, 4, more: "--offset=16M"), TimeSpan.FromSeconds(120));
-        }
-    }
-
-    private static async Task<long[]> WrittenAsync(GuestVm vm, string[] disks)
-    {
-        string stat = await vm.CheckAsync(string.Join("; ", disks.Select(d => $"cat /sys/block/{Path.GetFileName(d)}/stat")), TimeSpan.FromSeconds(120));
-        return [.. stat.Split('\n', StringSplitOptions.RemoveEmptyEntries)
-            .Select(line => long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[4], CultureInfo.InvariantCulture))];
     }
 }
