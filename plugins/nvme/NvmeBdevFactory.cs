@@ -1,5 +1,6 @@
 using Vhost.Abstractions;
 using Vhost.Pci;
+using Vhost.Plugins.Nvme.Controller;
 
 namespace Vhost.Plugins.Nvme;
 
@@ -14,5 +15,5 @@ public sealed class NvmeBdevFactory : BdevFactory<NvmeOptions>
     protected override BdevDeclaration Declare(string name, NvmeOptions options) => new() { PublishedNames = [$"{name}n*"] };
 
     /// <inheritdoc/>
-    protected override IBdevSource Create(BdevSourceContext context, NvmeOptions options) => new NvmeSource(context, options, PciDeviceOpener.Shared);
+    protected override IBdevSource Create(BdevSourceContext context, NvmeOptions options) => new NvmeController(context, options, PciDeviceOpener.Shared);
 }

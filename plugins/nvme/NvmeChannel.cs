@@ -1,52 +1,30 @@
 using System.Numerics;
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Plugins.Nvme.Queues;
 
 namespace Vhost.Plugins.Nvme;
 
 /// <summary>A reactor's channel to a namespace: all channels of a reactor share its queue pair.</summary>
-internal sealed class NvmeChannel : IBdevChannel
+internal sealed class NvmeChannel : QueueChannel
 {
-    private readonly IoQueuePair _pair;
-    private readonly int _index;
+    private readonly NvmeNamespace _namespace;
 
-    public NvmeChannel(IoQueuePair pair, uint namespaceId, uint blockSizeBytes, IBdevCompletions completions)
+    public NvmeChannel(IoQueuePair pair, NvmeNamespace ofNamespace, IBdevCompletions completions)
+        : base(pair, completions)
     {
-        _pair = pair;
-        NamespaceId = namespaceId;
-        BlockSizeBytes = blockSizeBytes;
-        BlockShift = BitOperations.Log2(blockSizeBytes);
-        Completions = completions;
-        _index = pair.AddChannel(this);
+        _namespace = ofNamespace;
+        NamespaceId = ofNamespace.Id;
+        BlockSizeBytes = ofNamespace.Info.BlockSizeBytes;
+        BlockShift = BitOperations.Log2(BlockSizeBytes);
     }
+
+    /// <inheritdoc/>
+    public override BdevInfo Info => _namespace.Info;
 
     public uint NamespaceId { get; }
 
     public uint BlockSizeBytes { get; }
 
     public int BlockShift { get; }
-
-    public IBdevCompletions Completions { get; }
-
-    /// <summary>Requests that the pair has of this channel. The pair's alone.</summary>
-    public int OutstandingCount { get; set; }
-
-    /// <summary>Whether the channel's place may be given to another, once nothing is outstanding.</summary>
-    public bool IsClosed { get; private set; }
-
-    /// <inheritdoc/>
-    public void Submit(ReadOnlySpan<BlockRequestPointer> requests) => _pair.Submit(_index, requests);
-
-    /// <inheritdoc/>
-    public unsafe void Abort(BlockRequestPointer request) => _pair.Abort(request.Pointer);
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        if (!IsClosed)
-        {
-            IsClosed = true;
-            _pair.Close(_index);
-        }
-    }
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Plugins.VirtioScsi.Queues;
 using Vhost.Plugins.VirtioScsi.Scsi;
 
@@ -29,18 +30,7 @@ internal sealed class VirtioScsiDisk(
     public BdevInfo Info => Identity.Info;
 
     /// <inheritdoc/>
-    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions)
-    {
-        foreach (var queue in queues)
-        {
-            if (ReferenceEquals(queue.Reactor, reactor))
-            {
-                return new VirtioScsiChannel(queue, this, completions);
-            }
-        }
-
-        throw new ArgumentException($"reactor {reactor.Id} is not one of those that the source was given", nameof(reactor));
-    }
+    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new VirtioScsiChannel(CommandQueue.Of(queues, reactor), this, completions);
 
     /// <inheritdoc/>
     public IReadOnlyDictionary<string, string> GetDetails()

@@ -17,6 +17,7 @@ internal static class Rooms
             "lib/vfio-user" => ["lib/linux"],
             "lib/pci" => ["abstractions", "lib/linux", "lib/vfio-user"],
             "lib/virtio-pci" => ["abstractions", "lib/virtio", "lib/pci"],
+            "lib/block-controller" => ["abstractions", "lib/linux", "lib/pci"],
             "lib/vhost-user" => ["abstractions", "lib/virtio", "lib/linux"],
             "lib/scsi" => ["abstractions"],
             // The host's project lists shared assemblies in its deps.json, builds the plugins, and brings the load generator that it starts as a program;
@@ -46,6 +47,7 @@ internal static class Rooms
         "Vhost.VfioUser" => "lib/vfio-user",
         "Vhost.Pci" => "lib/pci",
         "Vhost.VirtioPci" => "lib/virtio-pci",
+        "Vhost.BlockController" => "lib/block-controller",
         "Vhost.Scsi" => "lib/scsi",
         "vhostd" => "host",
         _ => Plugins.FirstOrDefault(plugin => Path.GetFileName(plugin) == name),
@@ -54,6 +56,6 @@ internal static class Rooms
     private static string[] AllowedToPlugin(string id) =>
         id.EndsWith("-transport", StringComparison.Ordinal) ? ["abstractions", "lib/linux", "lib/vhost-user", "lib/virtio", "lib/virtio-pci", "lib/pci"]
         : id.StartsWith("vhost-", StringComparison.Ordinal) ? ["abstractions", "lib/virtio", "lib/scsi"]
-        : HardwareBdevs.Contains(id) ? ["abstractions", "lib/linux", "lib/pci", "lib/virtio", "lib/virtio-pci", "lib/scsi"]
+        : HardwareBdevs.Contains(id) ? ["abstractions", "lib/linux", "lib/pci", "lib/block-controller", "lib/virtio", "lib/virtio-pci", "lib/scsi"]
         : ["abstractions", "lib/linux"];
 }

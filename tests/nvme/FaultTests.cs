@@ -12,7 +12,7 @@ public sealed unsafe class FaultTests
     [InlineData(NvmeFault.Twice, "not outstanding")]
     [InlineData(NvmeFault.ForeignQueue, "names submission queue 2")]
     [InlineData(NvmeFault.Flood, "not outstanding")]
-    [InlineData(NvmeFault.OldPhase, "was not answered, and neither was its abort")]
+    [InlineData(NvmeFault.OldPhase, "was not answered, and aborting it did not help")]
     [InlineData(NvmeFault.Fatal, "CSTS.CFS")]
     public void A_wrong_completion_resets_the_controller_and_ends_each_request_once(NvmeFault fault, string reason)
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Plugins.Nvme.Protocol;
 using Vhost.Plugins.Nvme.Queues;
@@ -53,6 +54,9 @@ internal sealed unsafe class AdminQueue : IDisposable
     /// <summary>AQA: both queues' sizes, 0-based.</summary>
     public static uint Attributes => ((Entries - 1) << 16) | (Entries - 1);
 
+    /// <summary>Completions that were taken.</summary>
+    public long AnswerCount { get; private set; }
+
     /// <summary>The 4096 bytes that a command with data read or wrote.</summary>
     public Span<byte> Buffer => new((void*)_buffer.Address, BufferBytes);
 
@@ -60,7 +64,7 @@ internal sealed unsafe class AdminQueue : IDisposable
     /// <param name="command">The command; its id is set here.</param>
     /// <param name="name">For messages.</param>
     /// <param name="usesBuffer">Whether its data is <see cref="Buffer"/>.</param>
-    /// <exception cref="NvmeFailure">No answer in time, or the device is gone.</exception>
+    /// <exception cref="ControllerFailure">No answer in time, or the device is gone.</exception>
     public NvmeCompletion Execute(NvmeCommand command, string name, bool usesBuffer = false)
     {
         command.CommandId = CommandSlot;
@@ -78,12 +82,12 @@ internal sealed unsafe class AdminQueue : IDisposable
             var left = _timeout - Stopwatch.GetElapsedTime(start);
             if (left <= TimeSpan.Zero)
             {
-                throw new NvmeFailure($"{_address}: the admin command {name} was not answered within {_timeout.TotalSeconds:0.#} s");
+                throw new ControllerFailure($"{_address}: the admin command {name} was not answered within {_timeout.TotalSeconds:0.#} s");
             }
 
             if (!_waitForInterrupt(left))
             {
-                throw new NvmeFailure($"{_address}: the device vanished during the admin command {name}");
+                throw new ControllerFailure($"{_address}: the device vanished during the admin command {name}");
             }
         }
     }
@@ -92,7 +96,7 @@ internal sealed unsafe class AdminQueue : IDisposable
     public NvmeCompletion ExecuteChecked(NvmeCommand command, string name, bool usesBuffer = false)
     {
         var completion = Execute(command, name, usesBuffer);
-        return completion.Status == 0 ? completion : throw new NvmeFailure($"{_address}: the admin command {name} failed: {completion.Describe()}");
+        return completion.Status == 0 ? completion : throw new ControllerFailure($"{_address}: the admin command {name} failed: {completion.Describe()}");
     }
 
     /// <summary>Keeps async event requests outstanding, as many as the controller takes and we have use for.</summary>
@@ -115,7 +119,7 @@ internal sealed unsafe class AdminQueue : IDisposable
     {
         if (Reap() is not null)
         {
-            throw new NvmeFailure($"{_address}: the admin queue completed a command that was not outstanding");
+            throw new ControllerFailure($"{_address}: the admin queue completed a command that was not outstanding");
         }
 
         return _events.TryDequeue(out value);
@@ -137,9 +141,10 @@ internal sealed unsafe class AdminQueue : IDisposable
         {
             if (budget-- == 0)
             {
-                throw new NvmeFailure($"{_address}: the admin queue is flooded with completions");
+                throw new ControllerFailure($"{_address}: the admin queue is flooded with completions");
             }
 
+            AnswerCount++;
             int eventSlot = completion.CommandId - FirstEventSlot;
             if (completion.CommandId == CommandSlot)
             {
@@ -155,7 +160,7 @@ internal sealed unsafe class AdminQueue : IDisposable
             }
             else
             {
-                throw new NvmeFailure($"{_address}: the admin queue completed command id {completion.CommandId}, which is not outstanding");
+                throw new ControllerFailure($"{_address}: the admin queue completed command id {completion.CommandId}, which is not outstanding");
             }
         }
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Plugins.Nvme.Protocol;
 using Vhost.Plugins.Nvme.Queues;
@@ -35,6 +36,9 @@ internal sealed class ControllerLife : IDisposable
     }
 
     public AdminQueue Admin => _admin ?? throw new InvalidOperationException("the controller is not enabled");
+
+    /// <summary>Completions that the admin queue took.</summary>
+    public long AdminAnswerCount => _admin?.AnswerCount ?? 0;
 
     public ControllerIdentity Identity { get; private set; } = null!;
 
@@ -73,7 +77,7 @@ internal sealed class ControllerLife : IDisposable
         Identity = ControllerIdentity.Decode(_admin.Buffer);
         if (!Identity.HasStandardEntrySizes)
         {
-            throw new NvmeRefusal($"{_device.Address}: the controller does not take 64-byte commands and 16-byte completions (SQES, CQES); it is not usable");
+            throw new ControllerRefusal($"{_device.Address}: the controller does not take 64-byte commands and 16-byte completions (SQES, CQES); it is not usable");
         }
     }
 
@@ -90,7 +94,7 @@ internal sealed class ControllerLife : IDisposable
         var grantedCount = Math.Min((int)(granted & 0xffff), (int)(granted >> 16)) + 1;
         if (grantedCount < count)
         {
-            throw new NvmeRefusal($"{_device.Address}: the controller grants {grantedCount} I/O queue pairs, but there are {count} reactors; use a cpumask of at most {grantedCount} CPUs");
+            throw new ControllerRefusal($"{_device.Address}: the controller grants {grantedCount} I/O queue pairs, but there are {count} reactors; use a cpumask of at most {grantedCount} CPUs");
         }
 
         TryShareDoorbells();
@@ -116,7 +120,7 @@ internal sealed class ControllerLife : IDisposable
             }
 
             var size = (uint)(entries - 1) << 16;
-            var hasInterrupt = memory.Interrupt.FileDescriptor >= 0 ? 2u : 0u;
+            var hasInterrupt = memory.Interrupt.IsEnabled ? 2u : 0u;
             Admin.ExecuteChecked(
                 new NvmeCommand
                 {
@@ -133,13 +137,13 @@ internal sealed class ControllerLife : IDisposable
     }
 
     /// <summary>Clears CC.EN and waits until the controller has stopped: it does no DMA afterwards.</summary>
-    /// <exception cref="NvmeFailure">It did not stop in time.</exception>
+    /// <exception cref="ControllerFailure">It did not stop in time.</exception>
     public void Disable()
     {
         var configuration = _bar.Read32(NvmeRegister.Configuration);
         if (configuration == NvmeRegister.Gone)
         {
-            throw new NvmeFailure($"{_device.Address}: the controller does not answer: its registers read as all ones");
+            throw new ControllerFailure($"{_device.Address}: the controller does not answer: its registers read as all ones");
         }
 
         if ((configuration & NvmeRegister.ConfigurationEnable) != 0)
@@ -202,7 +206,7 @@ internal sealed class ControllerLife : IDisposable
     {
         if (!TryWaitStatus(NvmeRegister.StatusReady, ready ? NvmeRegister.StatusReady : 0, _capabilities.ReadyTimeout))
         {
-            throw new NvmeFailure(
+            throw new ControllerFailure(
                 $"{_device.Address}: the controller did not become {(ready ? "ready" : "disabled")} within {_capabilities.ReadyTimeout.TotalSeconds:0.#} s ({FatalStatus ?? "CSTS.RDY did not change"})");
         }
     }

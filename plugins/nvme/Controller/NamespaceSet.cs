@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Plugins.Nvme.Protocol;
 using Vhost.Plugins.Nvme.Queues;
 
@@ -10,7 +11,7 @@ namespace Vhost.Plugins.Nvme.Controller;
 internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQueuePair> pairs, Func<Dictionary<string, string>> describeController)
 {
     private const int MaxNamespaces = 1024;
-    private readonly Dictionary<uint, NvmeNamespace> _published = [];
+    private readonly PublishedBdevs<uint, NvmeNamespace> _published = new(context);
     private string? _warning;
     private int? _lifeUsedPercent;
     private int? _spareLeftPercent;
@@ -36,28 +37,26 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
             }
         }
 
-        foreach (var (id, bdev) in _published.ToArray())
+        foreach (var bdev in _published.Bdevs)
         {
             // A new block size is a new disk: nobody who uses the old one could make sense of it.
-            if (!found.TryGetValue(id, out var identity) || identity.BlockSizeBytes != bdev.Info.BlockSizeBytes)
+            if (!found.TryGetValue(bdev.Id, out var identity) || identity.BlockSizeBytes != bdev.Info.BlockSizeBytes)
             {
-                Withdraw(id, identity is null ? "the namespace is gone" : "the namespace was formatted with another block size");
+                _published.Withdraw(bdev.Id, identity is null ? "the namespace is gone" : "the namespace was formatted with another block size");
             }
         }
 
         foreach (var (id, identity) in found)
         {
             var info = WithHealth(CreateInfo(identity, life.Identity, id));
-            if (!_published.TryGetValue(id, out var bdev))
+            if (_published.Find(id) is not { } bdev)
             {
-                bdev = new NvmeNamespace($"{context.Name}n{id}", id, info, pairs, describeController);
-                _published.Add(id, bdev);
-                context.Publisher.Publish(bdev);
+                _published.Publish(id, new NvmeNamespace($"{context.Name}n{id}", id, info, pairs, describeController));
             }
             else if (bdev.Info != info)
             {
                 bdev.Info = info;
-                context.Publisher.NotifyChanged(bdev.Name);
+                _published.NotifyChanged(bdev);
             }
         }
     }
@@ -69,37 +68,21 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
         _warning = health.CriticalWarning == 0 ? null : health.DescribeWarnings();
         _lifeUsedPercent = health.UsedPercent;
         _spareLeftPercent = health.AvailableSparePercent;
-        foreach (var bdev in _published.Values)
+        foreach (var bdev in _published.Bdevs)
         {
             var info = WithHealth(bdev.Info);
             if (bdev.Info != info)
             {
                 bdev.Info = info;
-                context.Publisher.NotifyChanged(bdev.Name);
+                _published.NotifyChanged(bdev);
             }
         }
     }
 
     /// <summary>Withdraws all: the controller is going or gone.</summary>
-    public void WithdrawAll(string reason)
-    {
-        foreach (var id in _published.Keys.ToArray())
-        {
-            Withdraw(id, reason);
-        }
-    }
+    public void WithdrawAll(string reason) => _published.WithdrawAll(reason);
 
     private BdevInfo WithHealth(BdevInfo info) => info with { Warning = _warning, LifeUsedPercent = _lifeUsedPercent, SpareLeftPercent = _spareLeftPercent };
-
-    // Not waited for: requests under way end when the queue pairs end them, and that is the caller's next step.
-    private void Withdraw(uint id, string reason)
-    {
-        _published.Remove(id, out var bdev);
-        var done = context.Publisher.WithdrawAsync(bdev!.Name, reason).AsTask();
-        done.ContinueWith(
-            task => context.Logger.LogError(task.Exception, "withdrawing {Bdev} failed", bdev.Name),
-            CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
-    }
 
     private static List<uint> ListActive(ControllerLife life)
     {

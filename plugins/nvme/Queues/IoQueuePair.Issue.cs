@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Plugins.Nvme.Protocol;
 
@@ -11,41 +12,29 @@ internal sealed unsafe partial class IoQueuePair
     private const ulong MaxBlocksPerCommand = 65536;
     private const ulong MaxBlocksPerRange = uint.MaxValue;
 
+    /// <inheritdoc/>
     [SkipLocalsInit]
-    private void Pump()
+    protected override void Pump()
     {
         var ring = _ring;
-        if (ring is null || _state != PairState.Running)
+        if (ring is null || State != QueueState.Running)
         {
             return;
         }
 
-        while (_pending.Head != null && _freeSlot >= 0)
+        // Where it stops before a slot is missing, a bounce buffer is: one comes back with the next bounced completion.
+        while (FirstPending != null && HasFreeSlot && TryIssue(ring, FirstPending))
         {
-            var request = _pending.Head;
-            ref var progress = ref RequestProgress.Of(request);
-            var channel = _channels[progress.ChannelIndex];
-            if (!TryIssue(ring, request, ref progress, channel))
-            {
-                // Only a bounce buffer can be missing, and one comes back with the next bounced completion.
-                break;
-            }
-
-            if (progress.BlocksIssued >= request->BlockCount)
-            {
-                _pending.Pop();
-            }
         }
 
         ring.AnnounceSubmissions();
     }
 
-    private bool TryIssue(NvmeRing ring, BlockRequest* request, ref RequestProgress progress, NvmeChannel channel)
+    private bool TryIssue(NvmeRing ring, BlockRequest* request)
     {
-        var id = _freeSlot;
-        ref var slot = ref _slots[id];
-        slot.BounceIndex = -1;
-        slot.LengthBytes = 0;
+        ref var progress = ref RequestProgress.Of(request);
+        var channel = (NvmeChannel)ChannelOf(request);
+        ref var slot = ref Prepare(out var id);
         slot.BlockOffset = progress.BlocksIssued;
         var startBlock = request->StartBlock + progress.BlocksIssued;
         var blocksLeft = request->BlockCount - progress.BlocksIssued;
@@ -61,7 +50,7 @@ internal sealed unsafe partial class IoQueuePair
                 blocks = Math.Min(blocksLeft, MaxBlocksPerRange);
                 command.Opcode = NvmeOpcode.DatasetManagement;
                 command.Dword11 = NvmeOpcode.DatasetDeallocate;
-                var range = _memory!.ListPage(id, out var rangeIova);
+                var range = (ulong*)_memory!.Lists.Page(id, out var rangeIova);
                 range[0] = blocks << 32; // context attributes 0, length in blocks
                 range[1] = startBlock;
                 command.Data1 = rangeIova;
@@ -79,7 +68,7 @@ internal sealed unsafe partial class IoQueuePair
                     BlockOperation.Write => NvmeOpcode.Write,
                     _ => NvmeOpcode.Compare,
                 };
-                if (!TryMapData(request, ref progress, channel, id, blocksLeft, ref command))
+                if (!TryMapData(request, ref progress, ref slot, channel, id, blocksLeft, ref command))
                 {
                     return false;
                 }
@@ -94,46 +83,29 @@ internal sealed unsafe partial class IoQueuePair
             command.Dword12 |= NvmeOpcode.ForceUnitAccess;
         }
 
-        _freeSlot = slot.NextFree;
-        slot.Request = request;
-        slot.Deadline = _reactor.Timestamp + _timeoutTicks;
-        progress.BlocksIssued += blocks;
-        progress.Outstanding++;
-        _outstanding++;
-        Volatile.Write(ref _commandCount, _commandCount + 1);
+        Take(ref slot, request, blocks);
         ring.Push(in command);
         return true;
     }
 
-    private bool TryMapData(BlockRequest* request, ref RequestProgress progress, NvmeChannel channel, int id, ulong blocksLeft, ref NvmeCommand command)
+    private bool TryMapData(
+        BlockRequest* request, ref RequestProgress progress, ref CommandSlot slot, NvmeChannel channel, int id, ulong blocksLeft, ref NvmeCommand command)
     {
-        ref var slot = ref _slots[id];
         var blockBytes = (nuint)channel.BlockSizeBytes;
         var limit = (nuint)Math.Min(Math.Min(blocksLeft, MaxBlocksPerCommand), Math.Max(1, _maxTransferBytes / blockBytes)) * blockBytes;
         var cursor = new SegmentCursor(request->Segments, request->SegmentCount, progress.SegmentIndex, progress.SegmentOffset);
-        var list = _memory!.ListPage(id, out var listIova);
+        slot.SegmentIndex = progress.SegmentIndex;
+        slot.SegmentOffset = progress.SegmentOffset;
+        var list = (ulong*)_memory!.Lists.Page(id, out var listIova);
         var mapped = _mapper!.Map(cursor, limit, blockBytes - 1, list, listIova, ref command);
         if (mapped == 0)
         {
-            mapped = nuint.Min(limit, BounceBuffers.BufferBytes);
-            var bounce = _memory.Bounce.Take();
-            if (bounce < 0)
+            if (!TryBounce(ref slot, request, cursor, limit, out mapped))
             {
                 return false;
             }
 
-            slot.BounceIndex = bounce;
-            slot.SegmentIndex = progress.SegmentIndex;
-            slot.SegmentOffset = progress.SegmentOffset;
-            Volatile.Write(ref _bouncedCommandCount, _bouncedCommandCount + 1);
-            _dma!.CountBounce(mapped);
-            if (request->Operation != BlockOperation.Read)
-            {
-                var source = cursor;
-                source.Copy(_memory.Bounce.Address(bounce), mapped, toBuffer: true);
-            }
-
-            MapContiguous(_memory.Bounce.Iova(bounce), mapped, list, listIova, ref command);
+            MapContiguous(_memory.Bounce.Iova(slot.BounceIndex), mapped, list, listIova, ref command);
         }
 
         slot.LengthBytes = (uint)mapped;

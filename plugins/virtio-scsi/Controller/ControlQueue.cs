@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Plugins.VirtioScsi.Queues;
 using Vhost.Plugins.VirtioScsi.Scsi;
@@ -28,6 +29,9 @@ internal sealed unsafe class ControlQueue : IDisposable
         _doorbell = doorbell;
     }
 
+    /// <summary>Answers that were taken.</summary>
+    public long AnswerCount { get; private set; }
+
     /// <summary>Sends a task management function and waits for the answer.</summary>
     /// <param name="function">Which.</param>
     /// <param name="unit">To whom.</param>
@@ -39,7 +43,7 @@ internal sealed unsafe class ControlQueue : IDisposable
     {
         // An answer that comes after its time finds the page of its own slot untouched: slots are used in turn.
         var slot = (int)(_sequence % (ulong)_memory.Ring.Size);
-        var page = _memory.Page(slot, out var iova);
+        var page = _memory.Pages.Page(slot, out var iova);
         var token = ++_sequence;
         *(uint*)page = 0; // VIRTIO_SCSI_T_TMF
         *(uint*)(page + 4) = function;
@@ -61,6 +65,7 @@ internal sealed unsafe class ControlQueue : IDisposable
         {
             while (_memory.Ring.TryGetUsed(out var done, out _))
             {
+                AnswerCount++;
                 if (done == token)
                 {
                     return page[QueueMemory.ResponseOffset];
@@ -69,7 +74,7 @@ internal sealed unsafe class ControlQueue : IDisposable
 
             if (_memory.Ring.BrokenReason is { } reason)
             {
-                throw new HbaFailure($"{_address}: the control queue is broken: {reason}");
+                throw new ControllerFailure($"{_address}: the control queue is broken: {reason}");
             }
 
             var left = limit - Stopwatch.GetElapsedTime(start);

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Diagnostics;
 using Microsoft.Extensions.Logging;
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Plugins.VirtioScsi.Queues;
 using Vhost.Plugins.VirtioScsi.Scsi;
 
@@ -14,7 +15,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
     private const int MaxLunsPerTarget = 256;
     private static readonly TimeSpan AnswerSlice = TimeSpan.FromMilliseconds(1);
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(30);
-    private readonly Dictionary<LogicalUnit, VirtioScsiDisk> _published = [];
+    private readonly PublishedBdevs<LogicalUnit, VirtioScsiDisk> _published = new(context);
 
     /// <summary>How many are published.</summary>
     public int Count => _published.Count;
@@ -33,20 +34,14 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
     }
 
     /// <summary>Withdraws all: the HBA is going or gone.</summary>
-    public void WithdrawAll(string reason)
-    {
-        foreach (var unit in _published.Keys.ToArray())
-        {
-            Withdraw(unit, reason);
-        }
-    }
+    public void WithdrawAll(string reason) => _published.WithdrawAll(reason);
 
     private void ScanTarget(int target, int maxLun)
     {
         var units = ListUnits(target, maxLun);
-        foreach (var unit in _published.Keys.Where(unit => unit.Target == target && !units.Contains(unit)).ToArray())
+        foreach (var unit in _published.Keys.Where(unit => unit.Target == target && !units.Contains(unit)))
         {
-            Withdraw(unit, "the disk is gone");
+            _published.Withdraw(unit, "the disk is gone");
         }
 
         foreach (var unit in units)
@@ -59,11 +54,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
                     context.Logger.LogError("target {Target}, LUN {Lun} is not served: {Reason}", unit.Target, unit.Lun, refusal);
                 }
 
-                if (_published.ContainsKey(unit))
-                {
-                    Withdraw(unit, refusal ?? "the disk is gone");
-                }
-
+                _published.Withdraw(unit, refusal ?? "the disk is gone");
                 continue;
             }
 
@@ -73,23 +64,22 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
 
     private void Publish(LogicalUnit unit, DiskIdentity identity)
     {
-        if (_published.TryGetValue(unit, out var disk) && disk.BlockSizeBytes != identity.Info.BlockSizeBytes)
+        var disk = _published.Find(unit);
+        if (disk is not null && disk.BlockSizeBytes != identity.Info.BlockSizeBytes)
         {
             // A new block size is a new disk: nobody who uses the old one could make sense of it.
-            Withdraw(unit, "the disk was formatted with another block size");
+            _published.Withdraw(unit, "the disk was formatted with another block size");
             disk = null;
         }
 
         if (disk is null)
         {
-            disk = new VirtioScsiDisk(unit.BdevName(context.Name), unit, identity, queues, describeHba);
-            _published.Add(unit, disk);
-            context.Publisher.Publish(disk);
+            _published.Publish(unit, new VirtioScsiDisk(unit.BdevName(context.Name), unit, identity, queues, describeHba));
         }
         else if (disk.Info != identity.Info)
         {
             disk.Identity = identity;
-            context.Publisher.NotifyChanged(disk.Name);
+            _published.NotifyChanged(disk);
         }
     }
 
@@ -105,7 +95,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
 
         if (outcome.Response != 0)
         {
-            throw new HbaFailure($"target {target} does not answer REPORT LUNS: {outcome.Describe()}");
+            throw new ControllerFailure($"target {target} does not answer REPORT LUNS: {outcome.Describe()}");
         }
 
         if (outcome.Status != 0 || data.Length < 8)
@@ -187,7 +177,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
             {
                 if (findObstacle() is { } obstacle)
                 {
-                    throw new HbaFailure($"target {unit.Target}, LUN {unit.Lun}: command 0x{cdb[0]:x2} is given up: {obstacle}");
+                    throw new ControllerFailure($"target {unit.Target}, LUN {unit.Lun}: command 0x{cdb[0]:x2} is given up: {obstacle}");
                 }
 
                 if (Stopwatch.GetElapsedTime(start) < AnswerLimit)
@@ -195,7 +185,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
                     continue;
                 }
 
-                throw new HbaFailure($"target {unit.Target}, LUN {unit.Lun}: no answer to command 0x{cdb[0]:x2} within {AnswerLimit.TotalSeconds} s");
+                throw new ControllerFailure($"target {unit.Target}, LUN {unit.Lun}: no answer to command 0x{cdb[0]:x2} within {AnswerLimit.TotalSeconds} s");
             }
 
             var (outcome, data) = exchange.Result.Result;
@@ -212,14 +202,5 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
                 Task.Delay(50 << attempt).Wait();
             }
         }
-    }
-
-    // Not waited for: requests under way end when the queues end them.
-    private void Withdraw(LogicalUnit unit, string reason)
-    {
-        _published.Remove(unit, out var disk);
-        context.Publisher.WithdrawAsync(disk!.Name, reason).AsTask().ContinueWith(
-            task => context.Logger.LogError(task.Exception, "withdrawing {Bdev} failed", disk.Name),
-            CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
     }
 }

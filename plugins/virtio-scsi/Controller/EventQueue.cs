@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Plugins.VirtioScsi.Queues;
 using Vhost.VirtioPci;
@@ -29,6 +30,9 @@ internal sealed unsafe class EventQueue : IDisposable
         _doorbell = doorbell;
     }
 
+    /// <summary>Events that were taken.</summary>
+    public long AnswerCount { get; private set; }
+
     /// <summary>Gives the device all buffers. Once the device runs.</summary>
     public void Fill()
     {
@@ -50,10 +54,11 @@ internal sealed unsafe class EventQueue : IDisposable
         target = -1;
         if (!_memory.Ring.TryGetUsed(out var token, out var written))
         {
-            return _memory.Ring.BrokenReason is { } broken ? throw new HbaFailure($"{_address}: the event queue is broken: {broken}") : false;
+            return _memory.Ring.BrokenReason is { } broken ? throw new ControllerFailure($"{_address}: the event queue is broken: {broken}") : false;
         }
 
-        var page = _memory.Page((int)token, out _);
+        AnswerCount++;
+        var page = _memory.Pages.Page((int)token, out _);
         if (written >= EventBytes)
         {
             var data = new ReadOnlySpan<byte>(page, EventBytes);
@@ -76,7 +81,7 @@ internal sealed unsafe class EventQueue : IDisposable
 
     private void Give(int index)
     {
-        _memory.Page(index, out var iova);
+        _memory.Pages.Page(index, out var iova);
         _memory.Ring.TryAdd([], [new(iova, EventBytes)], (uint)index);
     }
 

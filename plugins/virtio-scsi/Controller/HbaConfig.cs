@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Vhost.BlockController;
 using Vhost.VirtioPci;
 
 namespace Vhost.Plugins.VirtioScsi.Controller;
@@ -32,12 +33,12 @@ internal readonly record struct HbaConfig(int RequestQueueCount, int MaxSegments
         var eventBytes = BinaryPrimitives.ReadUInt32LittleEndian(config[16..]);
         if (queues is 0 or > 1024)
         {
-            throw new HbaRefusal($"{device.Device.Address}: the device claims {queues} request queues");
+            throw new ControllerRefusal($"{device.Device.Address}: the device claims {queues} request queues");
         }
 
         if (sectors is > 0 and < 128)
         {
-            throw new HbaRefusal($"{device.Device.Address}: the device takes at most {sectors} sectors at a time; at least 128 (64 KiB) are needed");
+            throw new ControllerRefusal($"{device.Device.Address}: the device takes at most {sectors} sectors at a time; at least 128 (64 KiB) are needed");
         }
 
         device.WriteDeviceConfig32(SenseSizeOffset, SenseBytes);

@@ -1,4 +1,5 @@
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Plugins.VirtioScsi.Queues;
 using Vhost.Virtio;
 using Vhost.VirtioPci;
@@ -28,7 +29,7 @@ internal sealed class HbaLife : IDisposable
         Config = HbaConfig.Read(virtio);
         if (Config.RequestQueueCount < queueCount)
         {
-            throw new HbaRefusal(
+            throw new ControllerRefusal(
                 $"{virtio.Device.Address}: the device has {Config.RequestQueueCount} request queues, but there are {queueCount} reactors; use a cpumask of fewer CPUs (QEMU: num_queues={queueCount})");
         }
 
@@ -98,7 +99,7 @@ internal sealed class HbaLife : IDisposable
         var max = _virtio.GetMaxQueueSize(index);
         if (max is < 2 or > 32768 || (Format == VirtqueueFormat.Split && !int.IsPow2(max)))
         {
-            throw new HbaRefusal($"{_virtio.Device.Address}: queue {index} has the impossible size {max}");
+            throw new ControllerRefusal($"{_virtio.Device.Address}: queue {index} has the impossible size {max}");
         }
 
         var size = Math.Min(max, Format == VirtqueueFormat.Split ? (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)wantedSize) : wantedSize);

@@ -1,4 +1,5 @@
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Virtio;
 
@@ -7,18 +8,13 @@ namespace Vhost.Plugins.VirtioScsi.Queues;
 /// <summary>What the HBA reaches of one virtqueue: the ring, a page for each command, the bounce buffers. Disposed when the device was reset.</summary>
 internal sealed unsafe class QueueMemory : IDisposable
 {
-    /// <summary>Bytes of a command's page.</summary>
-    public const int PageBytes = 4096;
-
-    /// <summary>Where the response lies in it.</summary>
+    /// <summary>Where the response lies in a command's page.</summary>
     public const int ResponseOffset = 256;
 
     /// <summary>Where small data lies in it.</summary>
     public const int DataOffset = 1024;
 
     private readonly DmaMemory _ring;
-    private readonly DmaMemory[] _pages;
-    private readonly int _pagesPerPiece;
 
     /// <summary>Allocates.</summary>
     /// <param name="dma">The device's domain.</param>
@@ -30,16 +26,10 @@ internal sealed unsafe class QueueMemory : IDisposable
     public QueueMemory(IDmaDomain dma, VirtqueueFormat format, int size, ulong features, int segmentsPerCommand, bool withBounceBuffers)
     {
         var layout = new DriverVirtqueueLayout(format, size, segmentsPerCommand + 2);
-        _pagesPerPiece = Math.Min(size, 2 * 1024 * 1024 / PageBytes);
-        _pages = new DmaMemory[(size + _pagesPerPiece - 1) / _pagesPerPiece];
         _ring = dma.Allocate((nuint)layout.TotalBytes, isContiguous: true);
         try
         {
-            for (var i = 0; i < _pages.Length; i++)
-            {
-                _pages[i] = dma.Allocate((nuint)_pagesPerPiece * PageBytes, isContiguous: true);
-            }
-
+            Pages = new CommandPages(dma, size);
             Bounce = withBounceBuffers ? new BounceBuffers(dma) : null;
             Zeroes = withBounceBuffers ? dma.Allocate(64 * 1024, isContiguous: true) : null;
         }
@@ -63,28 +53,19 @@ internal sealed unsafe class QueueMemory : IDisposable
 
     public ulong RingIova { get; }
 
+    /// <summary>A page for each command: request, response and small data.</summary>
+    public CommandPages Pages { get; } = null!;
+
     public BounceBuffers? Bounce { get; }
 
     /// <summary>A block of zeroes, for WRITE SAME.</summary>
     public DmaMemory? Zeroes { get; }
 
-    /// <summary>A command's page, and its address for the device.</summary>
-    public byte* Page(int slot, out ulong iova)
-    {
-        var (piece, index) = Math.DivRem(slot, _pagesPerPiece);
-        iova = _pages[piece].Iova + ((ulong)index * PageBytes);
-        return (byte*)_pages[piece].Address + ((nint)index * PageBytes);
-    }
-
     /// <inheritdoc/>
     public void Dispose()
     {
         _ring.Dispose();
-        foreach (var page in _pages)
-        {
-            page?.Dispose();
-        }
-
+        Pages?.Dispose();
         Bounce?.Dispose();
         Zeroes?.Dispose();
     }

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using Vhost.Abstractions;
+using Vhost.BlockController;
 using Vhost.Pci;
 using Vhost.Plugins.VirtioScsi.Controller;
 using Vhost.Plugins.VirtioScsi.Scsi;
@@ -17,37 +18,29 @@ internal sealed unsafe partial class RequestQueue
     private const int ResponseBytes = 12 + HbaConfig.SenseBytes;
     private const int UnmapListBytes = 24;
 
-    private void Pump()
+    /// <inheritdoc/>
+    protected override void Pump()
     {
-        if (_state != QueueState.Running || _memory is null)
+        if (State != QueueState.Running || _memory is null)
         {
             return;
         }
 
         var isSent = false;
-        while (_freeCount != 0 && _exchanges.TryDequeue(out var exchange))
+        while (HasFreeSlot && _exchanges.TryDequeue(out var exchange))
         {
-            ref var slot = ref TakeSlot(out var index);
-            slot.Exchange = exchange;
-            slot.Cdb = exchange.Cdb;
+            ref var slot = ref Prepare(out var index);
+            ref var command = ref Begin(index, exchange.Unit);
+            command.Exchange = exchange;
+            command.Cdb = exchange.Cdb;
+            Take(ref slot, null, 0);
             isSent |= Send(index);
         }
 
-        while (_freeCount != 0 && _pending.Head != null)
+        // Where it stops before a slot is missing, a bounce buffer is: one comes back with the next bounced completion.
+        while (HasFreeSlot && FirstPending != null && TryIssue(FirstPending))
         {
-            var request = _pending.Head;
-            ref var progress = ref RequestProgress.Of(request);
-            if (!TryIssue(request, ref progress))
-            {
-                // A bounce buffer is missing; one comes back with the next bounced completion.
-                break;
-            }
-
             isSent = true;
-            if (progress.BlocksIssued >= request->BlockCount)
-            {
-                _pending.Pop();
-            }
         }
 
         if (isSent && _memory.Ring.Publish())
@@ -56,55 +49,55 @@ internal sealed unsafe partial class RequestQueue
         }
     }
 
-    private ref CommandSlot TakeSlot(out int index)
+    private ref ScsiCommand Begin(int index, LogicalUnit unit)
     {
-        index = _freeSlots[--_freeCount];
-        ref var slot = ref _slots[index];
-        slot.Generation++;
-        slot.LengthBytes = 0;
-        return ref slot;
+        ref var command = ref _commands[index];
+        command.Unit = unit;
+        command.Generation++;
+        command.RetryCount = 0;
+        return ref command;
     }
 
-    private bool TryIssue(BlockRequest* request, ref RequestProgress progress)
+    private bool TryIssue(BlockRequest* request)
     {
-        var disk = _channels[progress.ChannelIndex].Disk;
+        ref var progress = ref RequestProgress.Of(request);
+        var disk = ((VirtioScsiChannel)ChannelOf(request)).Disk;
         var startBlock = request->StartBlock + progress.BlocksIssued;
         var blocksLeft = request->BlockCount - progress.BlocksIssued;
         var isFua = (request->Flags & BlockRequestFlags.ForceUnitAccess) != 0;
-        ref var slot = ref TakeSlot(out var index);
+        ref var slot = ref Prepare(out var index);
+        ref var command = ref Begin(index, disk.Unit);
+        slot.BlockOffset = progress.BlocksIssued;
         ulong blocks;
         switch (request->Operation)
         {
             case BlockOperation.Flush:
                 blocks = 0;
-                slot.Cdb = InitiatorCdb.SynchronizeCache();
+                command.Cdb = InitiatorCdb.SynchronizeCache();
                 break;
             case BlockOperation.Discard:
                 blocks = Math.Min(blocksLeft, disk.Identity.MaxUnmapBlocks);
-                slot.Cdb = InitiatorCdb.Unmap(UnmapListBytes);
+                command.Cdb = InitiatorCdb.Unmap(UnmapListBytes);
                 WriteUnmapList(index, startBlock, (uint)blocks);
                 break;
             case BlockOperation.WriteZeroes:
                 blocks = Math.Min(blocksLeft, Math.Min(disk.Identity.MaxWriteSameBlocks, uint.MaxValue));
-                slot.Cdb = InitiatorCdb.WriteSame16(
+                command.Cdb = InitiatorCdb.WriteSame16(
                     startBlock, (uint)blocks, disk.Identity.CanUnmapToZeroes && (request->Flags & BlockRequestFlags.MayUnmap) != 0);
                 break;
             default:
                 if (!TryChooseData(ref slot, request, ref progress, disk, blocksLeft, out blocks))
                 {
-                    _freeSlots[_freeCount++] = index;
                     return false;
                 }
 
-                slot.Cdb = request->Operation == BlockOperation.Read
+                command.Cdb = request->Operation == BlockOperation.Read
                     ? InitiatorCdb.Read(startBlock, (uint)blocks)
                     : InitiatorCdb.Write(startBlock, (uint)blocks, isFua);
                 break;
         }
 
-        slot.Request = request;
-        progress.BlocksIssued += blocks;
-        progress.Outstanding++;
+        Take(ref slot, request, blocks);
         Send(index);
         return true;
     }
@@ -121,21 +114,10 @@ internal sealed unsafe partial class RequestQueue
         var mapped = Measure(cursor, limit) & ~(blockBytes - 1);
         if (mapped == 0)
         {
-            var bounce = _memory!.Bounce!.Take();
-            if (bounce < 0)
+            if (!TryBounce(ref slot, request, cursor, limit, out mapped))
             {
                 blocks = 0;
                 return false;
-            }
-
-            mapped = nuint.Min(limit, BounceBuffers.BufferBytes);
-            slot.BounceIndex = bounce;
-            Volatile.Write(ref _bouncedCommandCount, _bouncedCommandCount + 1);
-            _dma!.CountBounce(mapped);
-            if (request->Operation != BlockOperation.Read)
-            {
-                var source = cursor;
-                source.Copy(_memory.Bounce.Address(bounce), mapped, toBuffer: true);
             }
         }
 
@@ -168,16 +150,14 @@ internal sealed unsafe partial class RequestQueue
     [SkipLocalsInit]
     private bool Send(int index)
     {
-        ref var slot = ref _slots[index];
-        slot.Deadline = _reactor.Timestamp + _timeoutTicks;
-        Volatile.Write(ref _commandCount, _commandCount + 1);
-        var page = _memory!.Page(index, out var iova);
-        slot.Unit = slot.Exchange?.Unit ?? _channels[RequestProgress.Of(slot.Request).ChannelIndex].Disk.Unit;
+        ref var slot = ref Slot(index);
+        ref var command = ref _commands[index];
+        var page = _memory!.Pages.Page(index, out var iova);
         // SAFETY: request, response and small data lie within the slot's page, which the device does not have at this moment.
-        *(ulong*)page = slot.Unit.Address;
-        *(ulong*)(page + 8) = TagOf(index, slot.Generation);
+        *(ulong*)page = command.Unit.Address;
+        *(ulong*)(page + 8) = TagOf(index);
         page[16] = page[17] = page[18] = 0; // simple task, no priority, no command reference number
-        ((ReadOnlySpan<byte>)slot.Cdb).CopyTo(new Span<byte>(page + RequestHeaderBytes, HbaConfig.CdbBytes));
+        ((ReadOnlySpan<byte>)command.Cdb).CopyTo(new Span<byte>(page + RequestHeaderBytes, HbaConfig.CdbBytes));
         *(ulong*)(page + QueueMemory.ResponseOffset) = 0;
         *(uint*)(page + QueueMemory.ResponseOffset + 8) = 0x0900_0000; // response FAILURE until the device says otherwise
 
@@ -187,7 +167,7 @@ internal sealed unsafe partial class RequestQueue
         writable[0] = new(iova + QueueMemory.ResponseOffset, ResponseBytes);
         var readableCount = 1;
         var writableCount = 1;
-        if (slot.Exchange is { } exchange)
+        if (command.Exchange is { } exchange)
         {
             if (exchange.DataInBytes != 0)
             {
@@ -208,7 +188,7 @@ internal sealed unsafe partial class RequestQueue
                     readable[readableCount++] = new(iova + QueueMemory.DataOffset, UnmapListBytes);
                     break;
                 case BlockOperation.WriteZeroes:
-                    readable[readableCount++] = new(_memory.Zeroes!.Iova, _channels[RequestProgress.Of(slot.Request).ChannelIndex].Disk.BlockSizeBytes);
+                    readable[readableCount++] = new(_memory.Zeroes!.Iova, ((VirtioScsiChannel)ChannelOf(slot.Request)).Disk.BlockSizeBytes);
                     break;
                 default:
                     break;
@@ -249,7 +229,7 @@ internal sealed unsafe partial class RequestQueue
 
     private void WriteUnmapList(int index, ulong startBlock, uint blocks)
     {
-        var page = _memory!.Page(index, out _);
+        var page = _memory!.Pages.Page(index, out _);
         var list = new Span<byte>(page + QueueMemory.DataOffset, UnmapListBytes);
         list.Clear();
         BinaryPrimitives.WriteUInt16BigEndian(list, UnmapListBytes - 2);
