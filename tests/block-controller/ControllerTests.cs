@@ -91,6 +91,38 @@ public abstract unsafe class ControllerTests<TModel>
         WriteAndRead(first, second, 50);
         Plug(harness); // and events
         Assert.Equal(hasLine, harness.Model.LineRises > 0);
+        Assert.DoesNotContain("in a row that nothing came with", harness.LogText, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_line_that_never_goes_low_is_named_once_and_given_up_for_polling()
+    {
+        using var harness = Create(vectors: 0, hasLine: true);
+        harness.Bdevs.Start();
+        using var first = harness.Bdevs.Open();
+        using var second = harness.Bdevs.Open(reactor: 1);
+        HoldLine(harness.Model);
+        WriteAndRead(first, second, 4); // the line's last rise is among these, or comes with the next look at the health
+        harness.AwaitLog("does not take its interrupt line down");
+        WriteAndRead(first, second, 50);
+        Plug(harness);
+        Assert.Equal(1, harness.Bdevs.Log.Lines.Count(line => line.Text.Contains("interrupts in a row that nothing came with", StringComparison.Ordinal)));
+        Assert.Equal("false", harness.Detail("was_reset"));
+        Assert.Empty(harness.Bdevs.Withdrawals);
+    }
+
+    [Fact]
+    public void A_line_that_is_high_from_the_start_does_not_keep_the_disks_away()
+    {
+        using var harness = Create(vectors: 0, hasLine: true);
+        HoldLine(harness.Model);
+        harness.Bdevs.Start();
+        using var first = harness.Bdevs.Open();
+        using var second = harness.Bdevs.Open(reactor: 1);
+        WriteAndRead(first, second, 50);
+        harness.AwaitLog("does not take its interrupt line down");
+        WriteAndRead(first, second, 50);
+        Assert.Equal(1, harness.Bdevs.Log.Lines.Count(line => line.Text.Contains("interrupts in a row that nothing came with", StringComparison.Ordinal)));
     }
 
     /// <summary>A driver and a model with two disks, the first of blocks of 512 bytes; not started.</summary>
@@ -98,6 +130,9 @@ public abstract unsafe class ControllerTests<TModel>
 
     /// <summary>Lets reads go unanswered, or no longer.</summary>
     protected abstract void HoldReads(TModel model, bool holds);
+
+    /// <summary>From its next rise on the line stays high.</summary>
+    protected abstract void HoldLine(TModel model);
 
     /// <summary>Plugs a disk, and waits until it is seen.</summary>
     protected abstract void Plug(ControllerHarness<TModel> harness);

@@ -163,6 +163,7 @@ public abstract class PciModel : IVfioUserDevice, IDisposable
             return;
         }
 
+        isHigh |= _isLineHigh && _settings.HoldsLine;
         if (isHigh && !_isLineHigh)
         {
             LineRises++;

@@ -8,6 +8,9 @@ public abstract class PciModelSettings
     /// <summary>Whether there is an INTx line; the driver is offered it where there are no vectors.</summary>
     public bool HasLine { get; set; }
 
+    /// <summary>From the next rise on the line stays high, whatever the driver does.</summary>
+    public bool HoldsLine { get; set; }
+
     /// <summary>Polls without rest, for measurements.</summary>
     public bool Spins { get; set; }
 }

@@ -14,6 +14,8 @@ public sealed class NvmeControllerTests : ControllerTests<NvmeModel>
     protected override void HoldReads(NvmeModel model, bool holds) =>
         model.Settings.OnIo = holds ? command => command.Opcode == 2 ? NvmeFault.Hold : NvmeFault.None : null;
 
+    protected override void HoldLine(NvmeModel model) => model.Settings.HoldsLine = true;
+
     protected override void Plug(ControllerHarness<NvmeModel> harness)
     {
         harness.Model.Add(5, new NvmeModelNamespace(512, 1000));

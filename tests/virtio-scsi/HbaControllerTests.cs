@@ -16,6 +16,8 @@ public sealed class HbaControllerTests : ControllerTests<VirtioScsiModel>
     protected override void HoldReads(VirtioScsiModel model, bool holds) =>
         model.Settings.OnCommand = holds ? (_, code) => code == Read10 ? VirtioScsiFault.Hold : VirtioScsiFault.None : null;
 
+    protected override void HoldLine(VirtioScsiModel model) => model.Settings.HoldsLine = true;
+
     protected override void Plug(ControllerHarness<VirtioScsiModel> harness)
     {
         harness.Model.Add(5, 512, 2048);
