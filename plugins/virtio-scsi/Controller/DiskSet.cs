@@ -12,6 +12,7 @@ namespace Vhost.Plugins.VirtioScsi.Controller;
 internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQueue> queues, Func<Dictionary<string, string>> describeHba, Func<string?> findObstacle)
 {
     private const int Attempts = 5;
+    private const int TargetsAtOnce = 16;
     private const int MaxLunsPerTarget = 256;
     private static readonly TimeSpan AnswerSlice = TimeSpan.FromMilliseconds(1);
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(30);
@@ -26,19 +27,24 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
     /// <param name="cancellationToken">Ends the scan early; what was found stays.</param>
     public void Scan(IEnumerable<int> targets, int maxLun, CancellationToken cancellationToken)
     {
-        foreach (var target in targets)
+        // An HBA may have 256 targets, most of them empty, and an answer may take as long as it takes to wake two threads: several are asked at a time.
+        foreach (var group in targets.Chunk(TargetsAtOnce))
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            ScanTarget(target, maxLun);
+            ScsiExchange[] lists = [.. group.Select(target => Send(new LogicalUnit(target, 0), InitiatorCdb.ReportLuns(ScsiExchange.MaxDataBytes), ScsiExchange.MaxDataBytes))];
+            for (var i = 0; i < group.Length; i++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                ScanTarget(group[i], maxLun, lists[i]);
+            }
         }
     }
 
     /// <summary>Withdraws all: the HBA is going or gone.</summary>
     public void WithdrawAll(string reason) => _published.WithdrawAll(reason);
 
-    private void ScanTarget(int target, int maxLun)
+    private void ScanTarget(int target, int maxLun, ScsiExchange list)
     {
-        var units = ListUnits(target, maxLun);
+        var units = ListUnits(target, maxLun, list);
         foreach (var unit in _published.Keys.Where(unit => unit.Target == target && !units.Contains(unit)))
         {
             _published.Withdraw(unit, "the disk is gone");
@@ -83,11 +89,11 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
         }
     }
 
-    private HashSet<LogicalUnit> ListUnits(int target, int maxLun)
+    private HashSet<LogicalUnit> ListUnits(int target, int maxLun, ScsiExchange list)
     {
         var units = new HashSet<LogicalUnit>();
         var lun0 = new LogicalUnit(target, 0);
-        var (outcome, data) = Ask(lun0, InitiatorCdb.ReportLuns(ScsiExchange.MaxDataBytes), ScsiExchange.MaxDataBytes);
+        var (outcome, data) = Ask(list);
         if (outcome.Response == 3)
         {
             return units; // BAD_TARGET: there is none
@@ -164,31 +170,14 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
         return data.Length > length ? data[..length] : data;
     }
 
+    private (ScsiOutcome Outcome, byte[] Data) Ask(LogicalUnit unit, InitiatorCdb cdb, int dataInBytes) => Ask(Send(unit, cdb, dataInBytes));
+
     // Repeats what was put off: a unit attention, a target that is becoming ready.
-    private (ScsiOutcome Outcome, byte[] Data) Ask(LogicalUnit unit, InitiatorCdb cdb, int dataInBytes)
+    private (ScsiOutcome Outcome, byte[] Data) Ask(ScsiExchange exchange)
     {
         for (var attempt = 1; ; attempt++)
         {
-            var exchange = new ScsiExchange(unit, cdb, dataInBytes);
-            var queue = queues[0];
-            queue.Reactor.Post(static state => { var (to, what) = ((RequestQueue, ScsiExchange))state!; to.Submit(what); }, (queue, exchange));
-            var start = Stopwatch.GetTimestamp();
-            while (!exchange.Result.Wait(AnswerSlice))
-            {
-                if (findObstacle() is { } obstacle)
-                {
-                    throw new ControllerFailure($"target {unit.Target}, LUN {unit.Lun}: command 0x{cdb[0]:x2} is given up: {obstacle}");
-                }
-
-                if (Stopwatch.GetElapsedTime(start) < AnswerLimit)
-                {
-                    continue;
-                }
-
-                throw new ControllerFailure($"target {unit.Target}, LUN {unit.Lun}: no answer to command 0x{cdb[0]:x2} within {AnswerLimit.TotalSeconds} s");
-            }
-
-            var (outcome, data) = exchange.Result.Result;
+            var (outcome, data) = Await(exchange);
             // Less data than asked for is usual here and no failure.
             var judged = outcome;
             judged.ResidualBytes = 0;
@@ -201,6 +190,36 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
             {
                 Task.Delay(50 << attempt).Wait();
             }
+
+            exchange = Send(exchange.Unit, exchange.Cdb, exchange.DataInBytes);
         }
+    }
+
+    private ScsiExchange Send(LogicalUnit unit, InitiatorCdb cdb, int dataInBytes)
+    {
+        var exchange = new ScsiExchange(unit, cdb, dataInBytes);
+        var queue = queues[0];
+        queue.Reactor.Post(static state => { var (to, what) = ((RequestQueue, ScsiExchange))state!; to.Submit(what); }, (queue, exchange));
+        return exchange;
+    }
+
+    private (ScsiOutcome Outcome, byte[] Data) Await(ScsiExchange exchange)
+    {
+        var start = Stopwatch.GetTimestamp();
+        while (!exchange.Result.Wait(AnswerSlice))
+        {
+            if (findObstacle() is { } obstacle)
+            {
+                throw new ControllerFailure($"target {exchange.Unit.Target}, LUN {exchange.Unit.Lun}: command 0x{exchange.Cdb[0]:x2} is given up: {obstacle}");
+            }
+
+            if (Stopwatch.GetElapsedTime(start) >= AnswerLimit)
+            {
+                throw new ControllerFailure(
+                    $"target {exchange.Unit.Target}, LUN {exchange.Unit.Lun}: no answer to command 0x{exchange.Cdb[0]:x2} within {AnswerLimit.TotalSeconds} s");
+            }
+        }
+
+        return exchange.Result.Result;
     }
 }
