@@ -8,8 +8,11 @@ namespace Vhost.BlockController;
 /// </summary>
 internal sealed class InterruptWatch
 {
-    /// <summary>Interrupts in a row without an answer that are served at once: some come late, after their answer was taken by polling.</summary>
-    public const int AtOnce = 4;
+    /// <summary>
+    /// Interrupts in a row without an answer that are served at once: some come late, after their answer was taken by polling, and several before a reactor
+    /// has taken the first answer.
+    /// </summary>
+    public const int AtOnce = 16;
 
     /// <summary>Interrupts in a row without an answer, with everybody having looked in between, after which interrupts are given up.</summary>
     public const int Most = 256;
@@ -18,6 +21,7 @@ internal sealed class InterruptWatch
     private static readonly long RowTicks = Stopwatch.Frequency;
     private long _answerCount = -1;
     private long _lastTimestamp;
+    private int _rowCount;
 
     /// <summary>What to do about an interrupt.</summary>
     public enum Verdict
@@ -32,7 +36,7 @@ internal sealed class InterruptWatch
         GiveUp,
     }
 
-    /// <summary>Interrupts in a row that nothing came with.</summary>
+    /// <summary>Interrupts in a row that nothing came with although everybody had looked.</summary>
     public int IdleCount { get; private set; }
 
     /// <summary>An interrupt came.</summary>
@@ -46,23 +50,24 @@ internal sealed class InterruptWatch
         _lastTimestamp = timestamp;
         if (!isOfTheRow)
         {
-            IdleCount = 0;
+            _rowCount = IdleCount = 0;
             return Verdict.Serve;
         }
 
-        // While a reactor has not looked, what it will find may be the cause, however often the interrupt comes: a pause, but no verdict.
+        // While a reactor has not looked, what it will find may be the cause, however often the interrupt comes: pauses, but no verdict.
+        _rowCount = Math.Min(_rowCount + 1, Most);
         if (hasEverybodyLooked)
         {
             IdleCount++;
         }
 
-        return IdleCount >= Most ? Verdict.GiveUp : IdleCount > AtOnce || !hasEverybodyLooked ? Verdict.Pause : Verdict.Serve;
+        return IdleCount >= Most ? Verdict.GiveUp : _rowCount > AtOnce ? Verdict.Pause : Verdict.Serve;
     }
 
     /// <summary>The controller begins anew.</summary>
     public void Reset()
     {
         _answerCount = -1;
-        IdleCount = 0;
+        _rowCount = IdleCount = 0;
     }
 }
