@@ -141,7 +141,16 @@ public abstract partial class ControllerThread
     }
 
     // With a vector for each queue, vector 0 stands for the thread's own answers alone.
-    private long CountAnswers() => OwnAnswerCount + (_forwarded is null ? 0 : Queues.Sum(queue => queue.AnswerCount));
+    private long CountAnswers()
+    {
+        var count = OwnAnswerCount;
+        for (var i = 0; _forwarded is not null && i < Queues.Count; i++)
+        {
+            count += Queues[i].AnswerCount;
+        }
+
+        return count;
+    }
 
     private bool HasEverybodyLooked()
     {
