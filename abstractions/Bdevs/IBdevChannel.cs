@@ -22,4 +22,12 @@ public interface IBdevChannel : IDisposable
     void Abort(BlockRequestPointer request)
     {
     }
+
+    /// <summary>
+    /// The submitter stops, and only waits for what it has submitted: what a limit holds back is not held any longer. It is done now, and what comes later under
+    /// the limit pays for it. For the host's channels; a bdev's own has nothing to do unless it passes requests on.
+    /// </summary>
+    void ReleaseHeld()
+    {
+    }
 }

@@ -77,6 +77,9 @@ public abstract unsafe class WrappingChannel : IBdevChannel, IBdevCompletions
     }
 
     /// <inheritdoc/>
+    public void ReleaseHeld() => _below.ReleaseHeld();
+
+    /// <inheritdoc/>
     public void OnCompleted(ReadOnlySpan<BlockRequestPointer> requests)
     {
         if (_isDisposed)

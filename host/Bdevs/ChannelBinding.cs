@@ -135,18 +135,6 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         }
     }
 
-    /// <summary>Passes a wish to end a request early on.</summary>
-    internal void Abort(BlockRequestPointer request)
-    {
-        if (request.Pointer->HostState == RequestState.Emulated)
-        {
-            AbortEmulated(request.Pointer);
-            return;
-        }
-
-        AbortAtBdev(request);
-    }
-
     /// <summary>Takes no more requests and closes when the last one is back.</summary>
     internal void CloseWhenIdle()
     {
@@ -378,30 +366,6 @@ internal sealed unsafe partial class ChannelBinding : IBdevCompletions, IDeferre
         {
             PostCloseIfIdle();
         }
-    }
-
-    private void AbortAtBdev(BlockRequestPointer request)
-    {
-        if (_inner is null)
-        {
-            return;
-        }
-
-        _channel.EnterBdev();
-        try
-        {
-            _inner.Abort(request);
-        }
-        catch (Exception exception)
-        {
-            Attachment.Quarantine("it failed to abort a request", exception);
-        }
-        finally
-        {
-            _channel.LeaveBdev();
-        }
-
-        _channel.DeferOnce();
     }
 
     private void CloseIfIdle()

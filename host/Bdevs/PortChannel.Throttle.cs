@@ -154,7 +154,7 @@ internal sealed unsafe partial class PortChannel
                 share.LeaveIfIdle(now);
             }
 
-            ReleaseHeld(throttle);
+            SubmitHeld(throttle, onCredit: false);
             if (throttle.Count == 0 && throttle.Share is null)
             {
                 _throttle = null;
@@ -174,7 +174,21 @@ internal sealed unsafe partial class PortChannel
         }
     }
 
-    private void ReleaseHeld(ThrottleQueues throttle)
+    private void ReleaseAllHeld()
+    {
+        _isReleaseWanted = false;
+        if (_throttle is { } throttle)
+        {
+            SubmitHeld(throttle, onCredit: true);
+        }
+
+        if (_binding is { IsOpen: true } binding)
+        {
+            binding.ReleaseHeldBelow();
+        }
+    }
+
+    private void SubmitHeld(ThrottleQueues throttle, bool onCredit)
     {
         if (throttle.Count == 0)
         {
@@ -182,10 +196,11 @@ internal sealed unsafe partial class PortChannel
         }
 
         var binding = GetBinding();
+        var admission = binding is null ? ThrottleAdmission.Free : onCredit ? ThrottleAdmission.OnCredit : ThrottleAdmission.Paid;
         // Each look is at requests that were there before it: what completions submit meanwhile waits its turn.
         for (var left = throttle.Count; left > 0; left--)
         {
-            if (!throttle.TryTake(binding?.Attachment.Limits.BlockShift ?? 0, isFree: binding is null, out var request))
+            if (!throttle.TryTake(binding?.Attachment.Limits.BlockShift ?? 0, admission, out var request))
             {
                 return;
             }

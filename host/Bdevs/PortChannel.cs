@@ -25,6 +25,7 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
     private int _finishedCount;
     private int _depth;
     private bool _isDeferred;
+    private bool _isReleaseWanted;
     private bool _isDisposed;
 
     /// <summary>Read by other threads; written here and by the binding.</summary>
@@ -102,6 +103,35 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
     }
 
     /// <inheritdoc/>
+    public void ReleaseHeld()
+    {
+        if (_isDisposed || (_throttle is null && _queueCount == 0 && _binding is null))
+        {
+            return;
+        }
+
+        // Also a bdev that wraps another may have its requests held back below.
+        _isReleaseWanted = true;
+        if (_depth > 0)
+        {
+            DeferOnce();
+            return;
+        }
+
+        if (_queueCount > 0)
+        {
+            SubmitQueued();
+        }
+
+        ReleaseAllHeld();
+        DeliverFinished();
+        if (_queueCount > 0 || _finishedCount > 0)
+        {
+            DeferOnce();
+        }
+    }
+
+    /// <inheritdoc/>
     public void Dispose()
     {
         if (_isDisposed)
@@ -132,6 +162,11 @@ internal sealed unsafe partial class PortChannel : IBdevChannel, IDeferredWork
         if (_queueCount > 0)
         {
             SubmitQueued();
+        }
+
+        if (_isReleaseWanted)
+        {
+            ReleaseAllHeld();
         }
 
         DeliverFinished();

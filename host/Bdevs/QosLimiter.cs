@@ -58,6 +58,26 @@ internal sealed class QosLimiter
         _ = Interlocked.CompareExchange(ref pool, Math.Min(limit, now + tokens), now);
     }
 
+    /// <summary>Takes what is not there: all channels together give it back before they use anything, also those that come later.</summary>
+    internal void Borrow(int kind, long tokens) => Interlocked.Add(ref _pools[kind].Value, -tokens);
+
+    /// <summary>Gives back of what was borrowed.</summary>
+    /// <param name="kind">The limit.</param>
+    /// <param name="tokens">What the channel has.</param>
+    /// <returns>How much of that was due; 0 if nothing is, or another channel was faster.</returns>
+    internal long Repay(int kind, double tokens)
+    {
+        ref var pool = ref _pools[kind].Value;
+        var now = Volatile.Read(ref pool);
+        if (now >= 0 || tokens < 1)
+        {
+            return 0;
+        }
+
+        var paid = (long)Math.Min(tokens, -(double)now);
+        return Interlocked.CompareExchange(ref pool, now + paid, now) == now ? paid : 0;
+    }
+
     /// <summary>Takes from the pool.</summary>
     /// <param name="kind">The limit.</param>
     /// <param name="wanted">At most so much.</param>
@@ -160,6 +180,7 @@ internal sealed class QosShare
             var rate = rates[kind] / others;
             var most = Math.Max(1, rate * _limiter.BurstTicks);
             var tokens = _tokens[kind] + (rate * elapsed);
+            tokens -= _limiter.Repay(kind, tokens);
             if (tokens > most)
             {
                 var surplus = (long)(tokens - most);
@@ -190,6 +211,16 @@ internal sealed class QosShare
         _tokens[1] -= bytes;
         _tokens[own] -= bytes;
         return true;
+    }
+
+    /// <summary>A request goes whatever the limit says; all channels of the limit pay for it afterwards.</summary>
+    /// <param name="isWrite">Whether it writes.</param>
+    /// <param name="bytes">Its length.</param>
+    internal void Borrow(bool isWrite, ulong bytes)
+    {
+        _limiter.Borrow(0, 1);
+        _limiter.Borrow(1, (long)bytes);
+        _limiter.Borrow(isWrite ? 3 : 2, (long)bytes);
     }
 
     private bool IsCovered(int kind)

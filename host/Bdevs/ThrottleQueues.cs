@@ -2,6 +2,19 @@ using Vhost.Abstractions;
 
 namespace Vhost.Host.Bdevs;
 
+/// <summary>What a held request needs so that it may go.</summary>
+internal enum ThrottleAdmission
+{
+    /// <summary>The limit has to have room for it.</summary>
+    Paid,
+
+    /// <summary>It goes, and what comes later pays for it.</summary>
+    OnCredit,
+
+    /// <summary>It goes, and nobody pays: the bdev is gone.</summary>
+    Free,
+}
+
 /// <summary>A channel's requests that a limit holds back: reads and writes by themselves, each in their order. Reactor thread only.</summary>
 internal sealed unsafe class ThrottleQueues
 {
@@ -27,16 +40,16 @@ internal sealed unsafe class ThrottleQueues
 
     /// <summary>Takes the next request that may go: reads and writes in turns, so that a common limit starves neither.</summary>
     /// <param name="blockShift">log2 of the bdev's block size.</param>
-    /// <param name="isFree">Whether limits do not count: the bdev is gone.</param>
+    /// <param name="admission">What it needs so that it may go.</param>
     /// <param name="request">The request.</param>
-    internal bool TryTake(int blockShift, bool isFree, out BlockRequestPointer request)
+    internal bool TryTake(int blockShift, ThrottleAdmission admission, out BlockRequestPointer request)
     {
         for (var attempt = 0; attempt < 2; attempt++)
         {
             var isWrite = _isWriteNext;
             _isWriteNext = !_isWriteNext;
             var queue = isWrite ? _writes : _reads;
-            if (queue.Count > 0 && (isFree || Share is null || Share.TryAdmit(isWrite, queue.Peek().Pointer->BlockCount << blockShift)))
+            if (queue.Count > 0 && (Share is null || admission == ThrottleAdmission.Free || MayGo(queue.Peek().Pointer, isWrite)))
             {
                 request = queue.Take();
                 return true;
@@ -45,6 +58,18 @@ internal sealed unsafe class ThrottleQueues
 
         request = default;
         return false;
+
+        bool MayGo(BlockRequest* request, bool isWrite)
+        {
+            var bytes = request->BlockCount << blockShift;
+            if (admission == ThrottleAdmission.OnCredit)
+            {
+                Share.Borrow(isWrite, bytes);
+                return true;
+            }
+
+            return Share.TryAdmit(isWrite, bytes);
+        }
     }
 
     internal bool Remove(BlockRequestPointer request) => _reads.Remove(request) || _writes.Remove(request);

@@ -14,6 +14,8 @@ internal static class HostEvents
     internal static readonly EventId StopCutShort = new(13, nameof(StopCutShort));
     internal static readonly EventId HostStopped = new(14, nameof(HostStopped));
     internal static readonly EventId SystemCallsNotFiltered = new(15, nameof(SystemCallsNotFiltered));
+    internal static readonly EventId MemoryFaultsNotHandled = new(16, nameof(MemoryFaultsNotHandled));
+    internal static readonly EventId GivenUpByWatchdog = new(17, nameof(GivenUpByWatchdog));
     internal static readonly EventId ReactorLeftBehind = new(101, nameof(ReactorLeftBehind));
     internal static readonly EventId WarmUpCutShort = new(102, nameof(WarmUpCutShort));
     internal static readonly EventId ReactorTurnsAgain = new(103, nameof(ReactorTurnsAgain));

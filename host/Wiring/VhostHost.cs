@@ -61,7 +61,7 @@ public sealed partial class VhostHost : IAsyncDisposable
         _state = HostState.Starting;
         if (!MemoryFaultGuard.TryInstall(out var problem))
         {
-            _logger.LogWarning("a guest that shrinks its memory file will end this process: SIGBUS cannot be handled: {Problem}", problem);
+            _logger.LogWarning(HostEvents.MemoryFaultsNotHandled, "a guest that shrinks its memory file will end this process: SIGBUS cannot be handled: {Problem}", problem);
         }
 
         var start = Stopwatch.GetTimestamp();
@@ -474,6 +474,7 @@ public sealed partial class VhostHost : IAsyncDisposable
     private void GiveUp(string reason)
     {
         _logger.LogCritical(
+            HostEvents.GivenUpByWatchdog,
             "{Reason}: vhostd ends, so that it is started again and the guests go on with what they had under way (reactors.watchdog.policy: exit)", reason);
         GaveUp?.Invoke();
     }

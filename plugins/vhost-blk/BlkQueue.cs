@@ -80,6 +80,9 @@ internal sealed unsafe class BlkQueue(BlkDevice device, IBdevPort port, BlkChann
     }
 
     /// <inheritdoc/>
+    public void OnStopping() => _channel?.ReleaseHeld();
+
+    /// <inheritdoc/>
     public void Detach()
     {
         if (_shared == null)

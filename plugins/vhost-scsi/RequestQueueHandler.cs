@@ -25,6 +25,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
     private int _dirtyCount;
     private Virtqueue? _queue;
     private bool _isDetached;
+    private bool _isStopping;
 
     public int PrivateBytes => sizeof(RequestSlot);
 
@@ -69,7 +70,15 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         return true;
     }
 
-    public void OnStopping() => EndAllWaiting();
+    public void OnStopping()
+    {
+        _isStopping = true;
+        EndAllWaiting();
+        foreach (var channel in _channels)
+        {
+            channel?.ReleaseHeld();
+        }
+    }
 
     public void Detach()
     {
@@ -373,6 +382,12 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         var channel = new TargetChannel(this, nexus);
         channel.Open(_queue!);
         _channels[target] = channel;
+        if (_isStopping)
+        {
+            // For what a command that is under way still has to do.
+            channel.ReleaseHeld();
+        }
+
         return channel;
     }
 

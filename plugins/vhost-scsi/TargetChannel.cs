@@ -12,6 +12,7 @@ internal sealed unsafe class TargetChannel(RequestQueueHandler handler, ItlNexus
     private IBdevChannel? _channel;
     private int _count;
     private bool _isSubmitting;
+    private bool _isStopping;
 
     public ItlNexus Nexus => nexus;
 
@@ -55,6 +56,18 @@ internal sealed unsafe class TargetChannel(RequestQueueHandler handler, ItlNexus
         {
             _isSubmitting = false;
         }
+
+        if (_isStopping)
+        {
+            _channel!.ReleaseHeld();
+        }
+    }
+
+    /// <summary>The queue stops: no limit holds back what is under way any longer, and what commands under way still ask for.</summary>
+    public void ReleaseHeld()
+    {
+        _isStopping = true;
+        _channel?.ReleaseHeld();
     }
 
     public void Abort(BlockRequest* request) => _channel!.Abort(new BlockRequestPointer(request));

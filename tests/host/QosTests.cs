@@ -162,6 +162,90 @@ public sealed class QosTests : IDisposable
         Assert.InRange(Completed(), 200, 201);
     }
 
+    /// <summary>A session that ends waits for no tokens; the next one pays, so that nobody gets around a limit by connecting anew.</summary>
+    [Fact]
+    public void What_is_held_goes_at_once_when_its_user_stops_and_is_paid_for_by_who_comes_next()
+    {
+        Port.SetQos(new QosLimits(1000));
+        var channel = Port.OpenChannel(_reactor, _arena);
+        SubmitAll(channel, 256);
+        var before = Completed();
+        Assert.InRange(before, 0, 32);
+        channel.ReleaseHeld();
+        Assert.Equal(256, Completed());
+        Assert.All(Enumerable.Range(0, 256), index => Assert.Equal((1, BlockStatus.Success), (_arena.Completions[index], _arena.GetStatus(index))));
+        Assert.Equal(0, Port.GetStatistics().Outstanding);
+        channel.ReleaseHeld();
+        channel.Dispose();
+
+        var next = Port.OpenChannel(_reactor, _arena);
+        SubmitAll(next, 256);
+        Steps(200);
+        Assert.InRange(Completed() - 256, 0, 32);
+        Steps(300);
+        Assert.InRange(Completed() - 256, 180, 300);
+        Steps(100);
+        Assert.Equal(512, Completed());
+        next.Dispose();
+        Steps(200);
+        Assert.Equal(0, _reactor.TimerCount);
+    }
+
+    [Fact]
+    public void What_a_bdev_below_holds_back_goes_too_and_a_limit_that_is_lifted_is_owed_nothing()
+    {
+        var wrapping = _registry.CreatePublisher("wrapping", new BdevDeclaration { PublishedNames = ["w"] });
+        wrapping.Publish(new PassingBdev("w", Port));
+        var port = _registry.GetPort("w");
+        Port.SetQos(new QosLimits(1));
+        var channel = port.OpenChannel(_reactor, _arena);
+        SubmitAll(channel, 64);
+        Steps(2);
+        Assert.InRange(Completed(), 0, 1);
+        channel.ReleaseHeld();
+        Steps(2);
+        Assert.Equal(64, Completed());
+        Port.SetQos(QosLimits.None);
+        Port.SetQos(new QosLimits(10_000));
+        SubmitAll(channel, 64);
+        Steps(30);
+        Assert.Equal(128, Completed());
+        channel.Dispose();
+    }
+
+    /// <summary>One who submits anew from each completion does not keep the release going for ever.</summary>
+    [Fact]
+    public void A_release_from_within_a_completion_takes_what_is_there_and_no_more()
+    {
+        Port.SetQos(new QosLimits(1));
+        IBdevChannel? channel = null;
+        var again = 0;
+        var receiver = new Receiver(requests =>
+        {
+            foreach (var request in requests)
+            {
+                if (again++ < 1000)
+                {
+                    channel!.Submit([request]);
+                    channel.ReleaseHeld();
+                }
+            }
+        });
+        channel = Port.OpenChannel(_reactor, receiver);
+        _arena.Prepare(0, BlockOperation.Read, 0, 1);
+        _arena.Prepare(1, BlockOperation.Read, 1, 1);
+        _arena.Submit(channel, [0, 1]);
+        channel.ReleaseHeld();
+        Assert.InRange(again, 1, 1000);
+        for (var i = 0; again < 1002 && i < 5000; i++)
+        {
+            _reactor.Step();
+        }
+
+        Assert.Equal(1002, again);
+        channel.Dispose();
+    }
+
     [Fact]
     public void What_is_wrong_is_refused_at_once()
     {
@@ -271,6 +355,22 @@ public sealed class QosTests : IDisposable
         {
             _reactor.Step();
         }
+    }
+
+    private sealed class Receiver(Action<BlockRequestPointer[]> receive) : IBdevCompletions
+    {
+        public void OnCompleted(ReadOnlySpan<BlockRequestPointer> requests) => receive(requests.ToArray());
+    }
+
+    private sealed class PassingBdev(string name, IBdevPort below) : IChannelBdev
+    {
+        public string Name => name;
+
+        public BdevInfo Info => below.Info!;
+
+        public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new Channel(below, reactor, completions);
+
+        private sealed class Channel(IBdevPort below, IReactor reactor, IBdevCompletions completions) : WrappingChannel(below, reactor, completions);
     }
 
     private sealed class CountingSink : IBdevCompletions
