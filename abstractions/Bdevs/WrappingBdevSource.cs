@@ -8,7 +8,7 @@ namespace Vhost.Abstractions;
 /// <param name="context">What the host gave the factory.</param>
 /// <param name="belowName">The name of the bdev below; the factory has declared it as <see cref="BdevDeclaration.BuildsOn"/>.</param>
 /// <param name="wrap">Makes the bdev that is published, on the port of the one below. Its <see cref="IBdev.Info"/> follows that of the port.</param>
-public sealed class WrappingBdevSource(BdevSourceContext context, string belowName, Func<IBdevPort, IBdev> wrap) : IBdevSource, IBdevObserver
+public sealed class WrappingBdevSource(BdevSourceContext context, string belowName, Func<IBdevPort, IBdev> wrap) : IBdevSource, IBdevObserver, IAdjustable
 {
     private readonly Lock _lock = new();
     private Task _steps = Task.CompletedTask;
@@ -36,6 +36,9 @@ public sealed class WrappingBdevSource(BdevSourceContext context, string belowNa
 
         await first.WaitAsync(cancellationToken).ConfigureAwait(false);
     }
+
+    /// <inheritdoc/>
+    public bool TryAdjust(object options) => _bdev is IAdjustable adjustable && adjustable.TryAdjust(options);
 
     /// <inheritdoc/>
     public void OnBdevChanged(IBdevPort port, BdevChange change)

@@ -16,6 +16,9 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
     // Of simple bdevs that are withdrawn, until nothing of theirs can land any more.
     private readonly List<LateWrites> _late = [];
 
+    /// <summary>The last comings and goings.</summary>
+    internal BdevNotifications Notifications { get; } = new();
+
     /// <summary>How long a withdrawal waits for requests under way.</summary>
     internal TimeSpan DrainLimit { get; set; } = TimeSpan.FromSeconds(1);
 
@@ -89,6 +92,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
             var attachment = new BdevAttachment(name, bdev, channels, _logger);
             _published.Add(name, (publisher, attachment));
             port.Attach(attachment);
+            Notifications.Add(BdevNotifications.Registered, name);
         }
 
         var info = port.Info;
@@ -110,6 +114,7 @@ internal sealed class BdevRegistry(ILoggerFactory loggers)
             }
         }
 
+        Notifications.Add(BdevNotifications.Unregistered, name);
         _logger.LogInformation(HostEvents.BdevWithdrawn, "bdev {Bdev}: withdrawn ({Reason})", name, reason);
         var port = GetPort(name);
         await port.DetachAsync(attachment, DrainLimit).ConfigureAwait(false);

@@ -55,6 +55,17 @@ internal static class RpcPage
         Where a plugin adds a type of bdev, `bdev_TYPE_create` and `bdev_TYPE_delete` appear by themselves; their parameters are the type's options, as the
         manifest names them, and `name`. Where SPDK has a method of that name the pair is called `vhostd_bdev_TYPE_create` and `vhostd_bdev_TYPE_delete`.
 
+        ## What SPDK has and vhostd has not
+
+        Their names are not in `rpc_get_methods`, and calling them gives -32601.
+
+        | methods | why |
+        |---|---|
+        | `construct_virtio_user_scsi_bdev`, `construct_virtio_user_blk_bdev`, `construct_virtio_pci_blk_bdev` | vhostd drives virtio-scsi HBAs on PCI and over vfio-user (`bdev_virtio_attach_controller`); it is no vhost-user front-end |
+        | `trace_get_info`, `trace_get_tpoint_group_mask`, `trace_enable_tpoint_group` and the like | they tell a reader where SPDK's trace lies in shared memory; `vhostd_get_trace` gives the trace itself |
+        | `thread_set_cpumask` | a thread of vhostd is a reactor, which stays on its CPU; `vhost_controller_move` moves the work |
+        | `bdev_passthru_*`, `bdev_split_*`, `bdev_lvol_*` and other types of bdevs | there is no such plugin |
+
         ## Framing and limits
 
         Requests are JSON objects, back to back, with or without space between them; or arrays of them (batches). Replies end in a newline and come in the

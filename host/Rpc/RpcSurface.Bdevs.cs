@@ -158,7 +158,9 @@ internal sealed partial class RpcSurface
             "array of objects, as of bdev_get_bdevs with two limits",
             "The older form of bdev_get_bdevs.",
             arguments => Done(GetBdevs(arguments.OptionalString("name"), isOlder: true))),
+        .. DrillMethods(),
         .. DriverMethods(),
+        .. NotificationMethods(),
         .. MeterMethods().Where(method => method.Group == RpcGroup.Bdevs),
     ];
 

@@ -9,7 +9,7 @@ internal sealed partial class RpcSurface
 {
     private const int InvalidState = -1;
 
-    private static readonly TimeSpan ReactorLimit = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan ReactorLimit = TimeSpan.FromSeconds(10);
 
     private LogLevels Log => _context!.Log;
 

@@ -208,7 +208,7 @@ internal sealed class RunningController
         }
         catch (Exception exception)
         {
-            _logger.LogError(Observability.HostEvents.SessionNotRead, exception, "{Device}: its session cannot be looked at", DeviceText);
+            _logger.LogError(HostEvents.SessionNotRead, exception, "{Device}: its session cannot be looked at", DeviceText);
             return null;
         }
     }

@@ -67,6 +67,9 @@ public sealed partial class VhostHost
     /// <summary>The reactors.</summary>
     internal IReadOnlyList<Reactors.Reactor> Reactors => _reactors;
 
+    /// <summary>The last comings and goings of bdevs.</summary>
+    internal BdevNotifications Notifications => GetParts().Bdevs.Notifications;
+
     /// <summary>The port of a bdev that is there, or null.</summary>
     internal BdevPort? FindPort(string bdevName) => _parts?.Bdevs.GetPorts().FirstOrDefault(port => port.Name == bdevName && port.Info is not null);
 

@@ -6,8 +6,10 @@ namespace Vhost.Plugins.Delay;
 /// <param name="name">Its own name.</param>
 /// <param name="below">The bdev below.</param>
 /// <param name="options">Valid options.</param>
-internal sealed class DelayBdev(string name, IBdevPort below, DelayOptions options) : IChannelBdev
+internal sealed class DelayBdev(string name, IBdevPort below, DelayOptions options) : IChannelBdev, IAdjustable
 {
+    private readonly int _seed = options.Seed;
+    private DelayTimes _times = new(options);
     private BdevInfo? _last;
 
     /// <inheritdoc/>
@@ -17,5 +19,21 @@ internal sealed class DelayBdev(string name, IBdevPort below, DelayOptions optio
     public BdevInfo Info => _last = (below.Info ?? _last ?? throw new InvalidOperationException($"bdev {below.Name} is not there")) with { ProductName = "Delay disk" };
 
     /// <inheritdoc/>
-    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new DelayChannel(Name, below, reactor, completions, options);
+    public IBdevChannel OpenChannel(IReactor reactor, IBdevCompletions completions) => new DelayChannel(this, below, reactor, completions, _seed);
+
+    /// <summary>How long results are kept from now on. Any thread.</summary>
+    internal DelayTimes Times => Volatile.Read(ref _times);
+
+    /// <inheritdoc/>
+    public bool TryAdjust(object options)
+    {
+        var changed = (DelayOptions)options;
+        if (changed.Bdev != below.Name || changed.Seed != _seed)
+        {
+            return false;
+        }
+
+        Volatile.Write(ref _times, new DelayTimes(changed));
+        return true;
+    }
 }

@@ -11,20 +11,16 @@ internal sealed class DelayChannel : WrappingChannel, IPoller
 
     private readonly PriorityQueue<BlockRequestPointer, long> _kept = new();
     private readonly BlockRequestPointer[] _due = new BlockRequestPointer[BatchSize];
-    private readonly (long Average, long P99) _read;
-    private readonly (long Average, long P99) _write;
-    private readonly (long Average, long P99) _flush;
+    private readonly DelayBdev _bdev;
     private readonly Random _random;
     private readonly IPollerRegistration _poller;
 
-    internal DelayChannel(string name, IBdevPort below, IReactor reactor, IBdevCompletions completions, DelayOptions options)
+    internal DelayChannel(DelayBdev bdev, IBdevPort below, IReactor reactor, IBdevCompletions completions, int seed)
         : base(below, reactor, completions)
     {
-        _read = (Ticks(options.ReadAverageUs), Ticks(options.ReadP99Us ?? options.ReadAverageUs));
-        _write = (Ticks(options.WriteAverageUs), Ticks(options.WriteP99Us ?? options.WriteAverageUs));
-        _flush = (Ticks(options.FlushAverageUs), Ticks(options.FlushP99Us ?? options.FlushAverageUs));
-        _random = new Random(options.Seed);
-        _poller = reactor.AddPoller($"bdev {name}", this, wakeFileDescriptor: -1);
+        _bdev = bdev;
+        _random = new Random(seed);
+        _poller = reactor.AddPoller($"bdev {bdev.Name}", this, wakeFileDescriptor: -1);
     }
 
     /// <inheritdoc/>
@@ -59,12 +55,7 @@ internal sealed class DelayChannel : WrappingChannel, IPoller
     /// <inheritdoc/>
     protected override bool Keep(BlockRequestPointer request)
     {
-        var (average, p99) = request.Value.Operation switch
-        {
-            BlockOperation.Read => _read,
-            BlockOperation.Flush => _flush,
-            _ => _write,
-        };
+        var (average, p99) = _bdev.Times.Of(request.Value.Operation);
         var delay = p99 != average && _random.Next(100) == 0 ? p99 : average;
         if (delay == 0)
         {
@@ -82,6 +73,4 @@ internal sealed class DelayChannel : WrappingChannel, IPoller
         _poller.Dispose();
         _kept.Clear();
     }
-
-    private static long Ticks(double microseconds) => (long)(microseconds * Stopwatch.Frequency / 1e6);
 }

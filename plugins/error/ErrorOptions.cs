@@ -82,7 +82,7 @@ public sealed class ErrorRuleOptions
     public ErrorOperation Operation { get; set; }
 
     /// <summary>What happens.</summary>
-    [Description("fail (with status, nothing is done), hang (no answer until an abort) or corrupt (done, but the first byte is inverted: after a read in memory, of a write on the disk).")]
+    [Description("fail (with status, nothing is done), hang (no answer until an abort) or corrupt (done, but a byte is wrong: after a read in memory, of a write on the disk).")]
     public ErrorAction Action { get; set; }
 
     /// <summary>How it fails.</summary>
@@ -113,4 +113,23 @@ public sealed class ErrorRuleOptions
     [Range(0, long.MaxValue)]
     [Description("Number of blocks of the range; 0 for all from startBlock on.")]
     public long BlockCount { get; set; }
+
+    /// <summary>Which byte of a request's data is corrupted.</summary>
+    [Range(0, 1L << 40)]
+    [Description("Which byte of a request's data is corrupted; shorter requests are done as they are.")]
+    public long CorruptOffset { get; set; }
+
+    /// <summary>What is wrong with it.</summary>
+    [Range(1, 255)]
+    [Description("The bits of that byte that are inverted.")]
+    public int CorruptMask { get; set; } = 255;
+
+    /// <summary>Counts anew.</summary>
+    [Description("When this number changes while vhostd runs, the rule counts anew.")]
+    public int Round { get; set; }
+
+    /// <summary>Whether another rule says the same.</summary>
+    internal bool Says(ErrorRuleOptions other) =>
+        (Operation, Action, Status, Percent, Count, Skip, StartBlock, BlockCount, CorruptOffset, CorruptMask, Round)
+        == (other.Operation, other.Action, other.Status, other.Percent, other.Count, other.Skip, other.StartBlock, other.BlockCount, other.CorruptOffset, other.CorruptMask, other.Round);
 }

@@ -12,8 +12,8 @@ internal sealed class ErrorRule(ErrorRuleOptions options)
     private long _fitting;
     private long _chosen;
 
-    /// <summary>What happens.</summary>
-    internal ErrorAction Action => options.Action;
+    /// <summary>What it is.</summary>
+    internal ErrorRuleOptions Options => options;
 
     /// <summary>How a request fails.</summary>
     internal BlockStatus Status { get; } = options.Status switch
