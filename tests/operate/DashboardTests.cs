@@ -48,6 +48,13 @@ public sealed class DashboardTests
         // Adding a bdev and a controller, and removing the bdev.
         await SubmitAsync("d-bdev", "f.type.value = 'null'; f.elements.name.value = 'Web0'; f.size.value = 16;");
         await Vhostd.WaitForAsync(async () => (await vhostd.RpcAsync("bdev_get_bdevs"))!.AsArray().Any(bdev => bdev!["name"]!.GetValue<string>() == "Web0"), "the bdev that was added on the page");
+        // Growing it, and limits, which are taken away again; what is not changed stays.
+        await PressAsync("bdev", "Web0", "Resize", "d-resize", "f.size.value = 32;");
+        await Vhostd.WaitForAsync(async () => (await Web0Async())["num_blocks"]!.GetValue<long>() == 65536, "the new size");
+        await PressAsync("bdev", "Web0", "Limits", "d-qos", "f.rw_ios_per_sec.value = 5000; f.w_mbytes_per_sec.value = 20;");
+        await Vhostd.WaitForAsync(async () => (await LimitsAsync()) == """{"rw_ios_per_sec":5000,"rw_mbytes_per_sec":0,"r_mbytes_per_sec":0,"w_mbytes_per_sec":20}""", "the limits");
+        await PressAsync("bdev", "Web0", "Limits", "d-qos", "f.rw_ios_per_sec.value = 0; f.w_mbytes_per_sec.value = 0;");
+        await Vhostd.WaitForAsync(async () => (await LimitsAsync()) == """{"rw_ios_per_sec":0,"rw_mbytes_per_sec":0,"r_mbytes_per_sec":0,"w_mbytes_per_sec":0}""", "no limits");
         await SubmitAsync("d-controller", "f.type.value = 'blk'; f.elements.name.value = 'vhost.web'; f.bdev.value = 'Web0';");
         await chromium.WaitForAsync("document.querySelector('[data-kind=controller][data-name=\"vhost.web\"]')");
         // What is refused is told in the dialog.
@@ -65,6 +72,10 @@ public sealed class DashboardTests
         Assert.All(chromium.Faults, fault => Assert.Contains("422", fault, StringComparison.Ordinal));
         await bench.DisposeAsync();
         await vhostd.StopAsync();
+
+        async Task<System.Text.Json.Nodes.JsonNode> Web0Async() => (await vhostd.RpcAsync("bdev_get_bdevs", "name=Web0"))![0]!;
+
+        async Task<string> LimitsAsync() => (await Web0Async())["assigned_rate_limits"]!.ToJsonString();
 
         async Task SubmitAsync(string dialog, string fill)
         {

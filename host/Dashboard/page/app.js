@@ -290,6 +290,13 @@ function choose(form) {
   if (form.type) for (const label of form.querySelectorAll("[data-for]")) label.hidden = !label.dataset.for.split(" ").includes(form.type.value);
 }
 
+// Each dialog ends alike: what was refused, and two buttons.
+for (const form of document.querySelectorAll("form[data-ok]")) {
+  form.append($("form-end").content.cloneNode(true));
+  const ok = form.querySelector("[value=ok]");
+  ok.textContent = form.dataset.ok;
+  ok.className = form.dataset.okClass;
+}
 for (const dialog of document.querySelectorAll("dialog")) dialog.querySelector("form").addEventListener("change", event => choose(event.currentTarget));
 
 const submits = {
