@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
 # Makes a Debian package: a self-contained vhostd (no .NET needed on the target), the load generator, a man page, completion, a systemd unit and a manifest.
-#   packaging/make-deb.sh [--from DIR] [OUTPUT-DIRECTORY]
-#   --from DIR   package what was published there already, instead of publishing
+#   packaging/make-deb.sh [--from DIR] [--architecture amd64|arm64] [OUTPUT-DIRECTORY]
+#   --from DIR           package what was published there already, instead of publishing
+#   --architecture ARCH  for a machine of another kind; the manual page, completion and schema then come from a build for this one
 # Needs the .NET SDK and dpkg-deb. Prints the package's path as its last line.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 from=
+here=$(dpkg --print-architecture)
+architecture=$here
 while [ $# -gt 0 ]; do
   case $1 in
     --from) from=$(cd "$2" && pwd); shift 2 ;;
-    --help|-h) sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --architecture) architecture=$2; shift 2 ;;
+    --help|-h) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "make-deb.sh: unknown option $1" >&2; exit 2 ;;
     *) break ;;
   esac
 done
 output=${1:-$root/artifacts}
 version=$(sed -n 's/.*<Version>\(.*\)<\/Version>.*/\1/p' "$root/Directory.Build.props" | head -n 1)
-architecture=$(dpkg --print-architecture)
 case $architecture in
   amd64) rid=linux-x64 ;;
   arm64) rid=linux-arm64 ;;
@@ -38,6 +41,12 @@ else
   # Into the same folder: the load generator runs on vhostd's own copy of the runtime.
   dotnet publish "$root/bench" -c Release -r "$rid" --self-contained -o "$lib" -v q -nologo >&2
 fi
+printer=$lib/vhostd
+if [ "$architecture" != "$here" ]; then
+  # What the program prints is the same for all.
+  dotnet build "$root/host" -c Release -v q -nologo >&2
+  printer=$root/host/bin/Release/net10.0/vhostd
+fi
 find "$lib" -name '*.pdb' -delete
 find "$lib" -type d -exec chmod 755 {} +
 find "$lib" -type f -exec chmod 644 {} +
@@ -49,10 +58,10 @@ install -m 644 "$root/packaging/vhostd.service" "$stage/usr/lib/systemd/system/v
 install -m 640 "$root/packaging/vhostd.json" "$stage/etc/vhostd/vhostd.json"
 install -m 644 "$root/packaging/pci.conf" "$root/LICENSE" "$stage/usr/share/doc/vhostd/"
 install -m 644 "$root"/docs/*.md "$stage/usr/share/doc/vhostd/"
-"$lib/vhostd" man | gzip -9n > "$stage/usr/share/man/man8/vhostd.8.gz"
-"$lib/vhostd" completion bash > "$stage/usr/share/bash-completion/completions/vhostd"
-"$lib/vhostd" completion zsh > "$stage/usr/share/zsh/vendor-completions/_vhostd"
-"$lib/vhostd" schema > "$stage/usr/share/vhostd/vhostd.schema.json"
+"$printer" man | gzip -9n > "$stage/usr/share/man/man8/vhostd.8.gz"
+"$printer" completion bash > "$stage/usr/share/bash-completion/completions/vhostd"
+"$printer" completion zsh > "$stage/usr/share/zsh/vendor-completions/_vhostd"
+"$printer" schema > "$stage/usr/share/vhostd/vhostd.schema.json"
 chmod 644 "$stage/usr/share/man/man8/vhostd.8.gz" "$stage/usr/share/bash-completion/completions/vhostd" "$stage/usr/share/zsh/vendor-completions/_vhostd" "$stage/usr/share/vhostd/vhostd.schema.json"
 
 cat > "$stage/DEBIAN/control" <<END

@@ -40,7 +40,7 @@ public sealed partial class SourceTests
             foreach (Match declared in LoggerMessage().Matches(text))
             {
                 calls++;
-                Assert.True(declared.Value.Contains("EventId = ", StringComparison.Ordinal), $"{file}: {declared.Value} has no EventId");
+                Assert.True(DeclaredId().IsMatch(declared.Value), $"{file}: {declared.Value} has no EventId");
             }
         }
 
@@ -130,6 +130,9 @@ public sealed partial class SourceTests
 
     [GeneratedRegex(@"\[LoggerMessage\([^]]*\)\]")]
     private static partial Regex LoggerMessage();
+
+    [GeneratedRegex(@"^\[LoggerMessage\((?:\d+,|.*EventId = \d)", RegexOptions.Singleline)]
+    private static partial Regex DeclaredId();
 
     [GeneratedRegex(@"\[(Fact|Theory)\([^)]*Skip\s*=")]
     private static partial Regex SkippedTest();

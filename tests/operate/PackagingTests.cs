@@ -49,6 +49,14 @@ public sealed partial class PackagingTests
                 Assert.Equal((0, "", ""), await Vhostd.RunProgramAsync("sh", "-n", Path.Combine(control, script)));
             }
 
+            // What systemd itself says of the unit: nothing is wrong with it, and little is left open.
+            var unit = Path.Combine(tree, "usr/lib/systemd/system/vhostd.service");
+            await File.WriteAllTextAsync(unit, (await File.ReadAllTextAsync(unit, TestContext.Current.CancellationToken)).Replace("/usr/lib/vhostd/", $"{tree}/usr/lib/vhostd/", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+            var (verifyCode, _, verifyError) = await Vhostd.RunProgramAsync("systemd-analyze", "verify", "--man=no", unit);
+            Assert.True(verifyCode == 0 && !verifyError.Contains("vhostd.service", StringComparison.Ordinal), verifyError);
+            var (rateCode, rated, _) = await Vhostd.RunProgramAsync("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", unit);
+            Assert.True(rateCode == 0, rated);
+
             var program = Path.Combine(tree, "usr/bin/vhostd");
             Assert.Equal(0, (await Vhostd.RunProgramAsync(program, "version")).Code);
             var (validCode, valid, validError) = await Vhostd.RunProgramAsync(program, "validate", Path.Combine(tree, "etc/vhostd/vhostd.json"));

@@ -2,7 +2,7 @@
 # Prepares everything the end-to-end tests need and prints the directory that holds it as its last line (the only one on
 # standard output). What is there already is not done again: a second run takes well under a second.
 #
-# What it installs on this machine, with apt and only if missing: mmdebstrap, debian-archive-keyring, cpio, xz-utils, chromium.
+# What it installs on this machine, with apt and only if missing: mmdebstrap, debian-archive-keyring, cpio, xz-utils, chromium, systemd.
 # All else goes into the cache directory (VHOST_TEST_CACHE, by default ~/.cache/vhostd-tests) and changes nothing outside
 # of it: Debian packages of two releases are extracted there, not installed, so no service, boot loader or kernel of this
 # machine is touched. Removing that directory undoes it.
@@ -66,6 +66,9 @@ install_with_apt() { # install_with_apt PACKAGE...
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null && ! command -v google-chrome >/dev/null; then
   install_with_apt chromium
 fi
+
+# The unit is judged by systemd's own checks; no service manager has to run for that.
+command -v systemd-analyze >/dev/null || install_with_apt systemd
 
 if [ -e "$environment/complete" ]; then
   echo "$environment"
