@@ -23,6 +23,9 @@ internal sealed class HostMeter : IDisposable
 
     private static readonly double[] Quantiles = [0.5, 0.9, 0.99, 0.999];
 
+    private static readonly (BlockOperation Operation, string Name)[] Operations =
+        [.. Enum.GetValues<BlockOperation>().Select(operation => (operation, JsonNamingPolicy.SnakeCaseLower.ConvertName(operation.ToString())))];
+
     private readonly Func<HostStatus> _getStatus;
     private readonly Meter _meter = new(Name, VersionCommand.Version);
     private readonly Lock _lock = new();
@@ -79,9 +82,9 @@ internal sealed class HostMeter : IDisposable
 
     private void Parts(string kind, Func<HostStatus, IEnumerable<(string Name, BdevStatistics Statistics, LatencyHistogram? Latencies)>> parts)
     {
-        Operations("operations", "{operation}", "Requests that succeeded.", operation => operation.Count);
-        Operations("io", "By", "Bytes of requests that succeeded.", operation => operation.Bytes);
-        Operations("operation.time", "s", "Time of requests from submission to completion, added up: by the number of requests it is the mean latency.",
+        ByOperation("operations", "{operation}", "Requests that succeeded.", operation => operation.Count);
+        ByOperation("io", "By", "Bytes of requests that succeeded.", operation => operation.Bytes);
+        ByOperation("operation.time", "s", "Time of requests from submission to completion, added up: by the number of requests it is the mean latency.",
             operation => operation.LatencyTicks / (double)Stopwatch.Frequency);
         Counter("failures", "{operation}", "Requests that failed.", statistics => statistics.Failed);
         Counter("emulated", "{operation}", "Requests that the host did by other operations.", statistics => statistics.Emulated);
@@ -98,12 +101,12 @@ internal sealed class HostMeter : IDisposable
             "s",
             "Latency below which that share of the requests was, since the histogram was switched on; nothing while it is off.");
 
-        void Operations(string name, string unit, string description, Func<OperationStatistics, double> value) =>
+        void ByOperation(string name, string unit, string description, Func<OperationStatistics, double> value) =>
             _meter.CreateObservableCounter(
                 $"vhostd.{kind}.{name}",
-                () => parts(GetStatus()).SelectMany(part => Enum.GetValues<BlockOperation>().Select(operation => new Measurement<double>(
-                    value(part.Statistics.Operations[(int)operation]),
-                    [new(kind, part.Name), new("operation", JsonNamingPolicy.SnakeCaseLower.ConvertName(operation.ToString()))]))),
+                () => parts(GetStatus()).SelectMany(part => Operations.Select(operation => new Measurement<double>(
+                    value(part.Statistics.Operations[(int)operation.Operation]),
+                    [new(kind, part.Name), new("operation", operation.Name)]))),
                 unit,
                 description);
 
