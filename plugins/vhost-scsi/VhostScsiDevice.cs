@@ -103,6 +103,7 @@ internal sealed class VhostScsiDevice : IVirtioDevice, ITargetDevice, ILogicalUn
             MaxQueueCount = MaxQueueCount,
             MaxQueueSize = MaxQueueSize,
             CreateHandler = state.CreateHandler,
+            HotTypes = typeof(DeviceServer).Assembly.GetTypes(),
             OnReset = OnInitiatorReset,
             OnClosed = () => OnSessionClosed(state),
         });

@@ -184,6 +184,8 @@ public sealed partial class VirtioSession : IVirtioSession
 
     private async Task StartAsync(VirtqueueSetup setup, CancellationToken cancellationToken)
     {
+        var handler = _options.CreateHandler(setup.QueueIndex);
+        HotPath.Prepare(handler, _options.HotTypes);
         var reactor = _reactors[setup.QueueIndex % _reactors.Count];
         var queue = Virtqueue.Create(new VirtqueueContext
         {
@@ -192,7 +194,7 @@ public sealed partial class VirtioSession : IVirtioSession
             Setup = setup,
             Features = Features,
             Memory = _memory,
-            Handler = _options.CreateHandler(setup.QueueIndex),
+            Handler = handler,
             OnFault = _faults.Report,
             Coalescing = _options.Coalescing,
         });

@@ -36,6 +36,9 @@ public sealed class VirtioSessionOptions
     /// <summary>Creates the handler of a queue that is being started, by its index. Called on the control thread.</summary>
     public required Func<int, IVirtqueueHandler> CreateHandler { get; init; }
 
+    /// <summary>Types outside of the handler's namespace that requests run through: they are compiled before the first queue starts.</summary>
+    public IReadOnlyList<Type> HotTypes { get; init; } = [];
+
     /// <summary>The driver accepted features; called on the control thread while no queue runs.</summary>
     public Action<ulong>? OnFeatures { get; init; }
 
