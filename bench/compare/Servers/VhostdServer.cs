@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
@@ -10,6 +11,7 @@ namespace Vhost.Bench;
 internal sealed class VhostdServer : IDisposable
 {
     private const string RpcSocket = "rpc.sock";
+    private const int LimitMilliseconds = 60_000;
 
     private readonly string _directory;
 
@@ -48,10 +50,9 @@ internal sealed class VhostdServer : IDisposable
     /// <exception cref="FrontEndException">It does not answer.</exception>
     public JsonNode GetStatus()
     {
-        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = 30_000 };
+        using var socket = Connect();
         try
         {
-            socket.Connect(new UnixDomainSocketEndPoint(Path.Combine(_directory, RpcSocket)));
             socket.Send("""{"jsonrpc":"2.0","method":"vhostd_get_status","id":1}"""u8);
             var reply = new StringBuilder();
             var buffer = new byte[65536];
@@ -73,6 +74,30 @@ internal sealed class VhostdServer : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => Process.Dispose();
+
+    private Socket Connect()
+    {
+        // The controllers' sockets may be there before this one listens.
+        for (var begin = Stopwatch.GetTimestamp(); ;)
+        {
+            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = LimitMilliseconds };
+            try
+            {
+                socket.Connect(new UnixDomainSocketEndPoint(Path.Combine(_directory, RpcSocket)));
+                return socket;
+            }
+            catch (SocketException exception)
+            {
+                socket.Dispose();
+                if (Stopwatch.GetElapsedTime(begin).TotalMilliseconds > LimitMilliseconds)
+                {
+                    throw new FrontEndException($"vhostd does not tell its status: {exception.Message}");
+                }
+
+                Thread.Sleep(5);
+            }
+        }
+    }
 
     private static JsonNode? TryParse(string text)
     {
