@@ -47,6 +47,12 @@ public abstract class BlockRequests
     /// <param name="slot">The slot.</param>
     public abstract bool TryAddFlush(DriverVirtqueue ring, int slot);
 
+    /// <summary>Fetches what is written into slots when they are used again. A hint.</summary>
+    /// <param name="slots">Their numbers.</param>
+    public virtual void Prefetch(ReadOnlySpan<ulong> slots)
+    {
+    }
+
     /// <summary>Whether a slot's request succeeded.</summary>
     /// <param name="slot">The slot.</param>
     public abstract bool IsSuccess(int slot);

@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using Vhost.Linux;
 using Vhost.Virtio;
 
 namespace Vhost.Testing.FrontEnd;
@@ -21,6 +23,7 @@ public sealed unsafe class VirtioBlkRequests : BlockRequests
     private const int SlotStride = 128; // the prefetcher takes lines in pairs
     private const int StatusOffset = HeaderBytes; // behind the header and in its cache line, as in Linux's driver
     private const byte Pending = 0xff;
+    private const int MaxPrefetched = 32;
 
     private readonly GuestBuffer _headers;
     private readonly int _sectorsPerBlock;
@@ -78,6 +81,21 @@ public sealed unsafe class VirtioBlkRequests : BlockRequests
     /// <summary>A slot's status: 0 OK, 1 error, 2 unsupported, 255 not yet.</summary>
     /// <param name="slot">The slot.</param>
     public byte Status(int slot) => ((byte*)_headers.HostAddress)[(slot * SlotStride) + StatusOffset];
+
+    /// <inheritdoc/>
+    [SkipLocalsInit]
+    // SAFETY: the addresses are only fetched, never accessed.
+    public override void Prefetch(ReadOnlySpan<ulong> slots)
+    {
+        var count = Math.Min(slots.Length, MaxPrefetched);
+        var lines = stackalloc byte*[MaxPrefetched];
+        for (var i = 0; i < count; i++)
+        {
+            lines[i] = (byte*)_headers.HostAddress + (slots[i] * SlotStride);
+        }
+
+        WritePrefetch.Fetch(lines, count);
+    }
 
     /// <inheritdoc/>
     public override bool IsSuccess(int slot) => Status(slot) == 0;

@@ -109,6 +109,11 @@ public abstract unsafe class DriverVirtqueue
     /// <summary>Whether the device gave something back. Reads shared memory; cheap.</summary>
     public abstract bool HasUsed { get; }
 
+    /// <summary>The tokens of results that are there and were not taken yet. A hint, to fetch what belongs to them: nothing is checked or taken.</summary>
+    /// <param name="tokens">Takes them.</param>
+    /// <returns>How many; 0 for a format that does not tell.</returns>
+    public virtual int PeekUsed(Span<ulong> tokens) => 0;
+
     /// <summary>Takes a result.</summary>
     /// <param name="token">The request's token.</param>
     /// <param name="writtenBytes">How much the device says that it wrote; never more than there was room for, or with <see cref="AllowsCountOfReadableBytes"/> than the request's length.</param>

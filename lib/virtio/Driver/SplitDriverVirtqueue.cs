@@ -77,6 +77,19 @@ internal sealed unsafe class SplitDriverVirtqueue : DriverVirtqueue
         return true;
     }
 
+    public override int PeekUsed(Span<ulong> tokens)
+    {
+        var available = (ushort)(Volatile.Read(ref *(ushort*)(_memory.Device + 2)) - _nextUsed);
+        var count = Math.Min(Math.Min(available, UnderWayCount), tokens.Length);
+        for (var i = 0; i < count; i++)
+        {
+            var id = *(uint*)(_memory.Device + 4 + (8 * ((_nextUsed + i) & _mask)));
+            tokens[i] = _chains[id & _mask].Token;
+        }
+
+        return count;
+    }
+
     public override bool TryEnableInterrupts()
     {
         if (_hasEventIndex)
