@@ -23,12 +23,14 @@ internal sealed unsafe class RequestPool : IDisposable
         _strideBytes = (nuint)((VirtioRequest.PrivateOffset + privateBytes + 63) & ~63);
         var slotBytes = _strideBytes * (nuint)slotCount;
         var listBytes = (nuint)(slotCount * sizeof(nint));
-        var length = slotBytes + (2 * listBytes) + (nuint)(batchSize * sizeof(nint));
+        var length = slotBytes + (2 * listBytes) + (nuint)(((2 * batchSize) + 2) * sizeof(nint));
         _memory = (byte*)NativeMemory.AlignedAlloc(length, 64);
         NativeMemory.Clear(_memory, length);
         _free = (VirtioRequest**)(_memory + slotBytes);
         Completed = (VirtioRequest**)(_memory + slotBytes + listBytes);
         Batch = (VirtioRequest**)(_memory + slotBytes + (2 * listBytes));
+        Answers = (byte**)(Batch + batchSize);
+        LastAnswer = Answers + batchSize + 1;
         for (var i = slotCount - 1; i >= 0; i--)
         {
             var request = Slot(i);
@@ -46,6 +48,12 @@ internal sealed unsafe class RequestPool : IDisposable
 
     /// <summary>Room for a batch of pointers.</summary>
     public VirtioRequest** Batch { get; }
+
+    /// <summary>Room for one address more than there are requests in a batch: what is going to be written for them.</summary>
+    public byte** Answers { get; }
+
+    /// <summary>Where the answer of the last batch of one went.</summary>
+    public byte** LastAnswer { get; }
 
     /// <summary>Number of free slots.</summary>
     public int FreeCount => _freeCount;

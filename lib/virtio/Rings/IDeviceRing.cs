@@ -23,6 +23,12 @@ internal unsafe interface IDeviceRing
     /// <param name="count">How many chains, at most what <see cref="BeginTake"/> gave.</param>
     void Prefetch(int count);
 
+    /// <summary>Fetches the descriptors where the chain before stood: a driver with one request under way uses them again and again. Only a hint.</summary>
+    void PrefetchAgain();
+
+    /// <summary>The cache line into which the next used element goes, if it lies apart from what the driver looks at all the time; else null.</summary>
+    byte* NextUsedLine { get; }
+
     /// <summary>Takes the next chain.</summary>
     /// <param name="parser">Collects it.</param>
     /// <param name="request">A free slot.</param>
@@ -35,6 +41,13 @@ internal unsafe interface IDeviceRing
 
     /// <summary>Shows the driver all used elements since the last call. There is at least one.</summary>
     void Publish();
+
+    /// <summary>
+    /// Fetches what <see cref="Prefetch"/> does for the chains that are there by now. Called between <see cref="Publish"/> and <see cref="ShouldNotify"/>: the
+    /// fence of the latter waits until the driver's CPU has given up the lines that were written, and these come meanwhile.
+    /// </summary>
+    /// <param name="limit">The most chains.</param>
+    void PrefetchNext(int limit);
 
     /// <summary>Whether the driver wants to be interrupted for what was published since the last call.</summary>
     bool ShouldNotify();

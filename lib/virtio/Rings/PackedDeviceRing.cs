@@ -66,6 +66,23 @@ internal unsafe struct PackedDeviceRing : IDeviceRing
     }
 
     /// <inheritdoc/>
+    // The descriptors that say that there is a chain are the chain.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void PrefetchAgain()
+    {
+    }
+
+    /// <inheritdoc/>
+    public readonly byte* NextUsedLine => null;
+
+    /// <inheritdoc/>
+    // Whether there is a chain says the descriptor itself: to look at it now would only take it from the driver, who writes beside it.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void PrefetchNext(int limit)
+    {
+    }
+
+    /// <inheritdoc/>
     public PopResult TryTake(ref ChainParser parser, VirtioRequest* request, out ChainFault fault)
     {
         fault = ChainFault.None;

@@ -21,6 +21,7 @@ internal unsafe struct SplitDeviceRing : IDeviceRing
     private ushort _availableLimit;
     private ushort _nextUsed;
     private ushort _consideredUsed;
+    private ushort _lastHead;
     private bool _isFirstNotification;
 
     /// <summary>Sets the ring up.</summary>
@@ -78,6 +79,29 @@ internal unsafe struct SplitDeviceRing : IDeviceRing
     }
 
     /// <inheritdoc/>
+    // Two lines: a chain of three entries crosses from one into the next half of the time.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void PrefetchAgain()
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch0(_descriptors + (_lastHead * RingLayout.DescriptorBytes));
+            Sse.Prefetch0(_descriptors + (_lastHead * RingLayout.DescriptorBytes) + (2 * RingLayout.DescriptorBytes));
+        }
+    }
+
+    /// <inheritdoc/>
+    public readonly byte* NextUsedLine => _used + 4 + (8 * (_nextUsed & _mask));
+
+    /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void PrefetchNext(int limit)
+    {
+        var count = (ushort)(Volatile.Read(ref *(ushort*)(_available + 2)) - _nextAvailable);
+        Prefetch(Math.Min(count, limit));
+    }
+
+    /// <inheritdoc/>
     public PopResult TryTake(ref ChainParser parser, VirtioRequest* request, out ChainFault fault)
     {
         fault = ChainFault.None;
@@ -96,6 +120,7 @@ internal unsafe struct SplitDeviceRing : IDeviceRing
         var result = TakeChain(ref parser, request, index, out fault);
         if (result == PopResult.Taken)
         {
+            _lastHead = index;
             _nextAvailable++;
         }
 
