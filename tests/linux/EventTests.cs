@@ -61,18 +61,20 @@ public sealed class EventTests
         using EventFd e = EventFd.Create();
         epoll.Add(e.Raw, EpollEvents.In, 1);
         var reports = new EpollEvent[8];
-        for (int i = 0; i < 100; i++)
+        // What a turn costs shows in every round; what the runtime allocates once for its own sake, as it compiles the turn anew, in one.
+        long least = long.MaxValue;
+        for (int round = 0; round < 5 && least != 0; round++)
         {
-            Turn();
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 1000; i++)
+            {
+                Turn();
+            }
+
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
         }
 
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1000; i++)
-        {
-            Turn();
-        }
-
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, least);
 
         void Turn()
         {

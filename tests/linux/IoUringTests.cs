@@ -208,18 +208,20 @@ public sealed unsafe class IoUringTests
 
         using IoUring ring = IoUring.Create(8, Reactor);
         var completions = new IoUringCompletion[8];
-        for (int i = 0; i < 200; i++)
+        // What a turn costs shows in every round; what the runtime allocates once for its own sake, as it compiles the turn anew, in one.
+        long least = long.MaxValue;
+        for (int round = 0; round < 5 && least != 0; round++)
         {
-            Turn();
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 1000; i++)
+            {
+                Turn();
+            }
+
+            least = Math.Min(least, GC.GetAllocatedBytesForCurrentThread() - before);
         }
 
-        long before = GC.GetAllocatedBytesForCurrentThread();
-        for (int i = 0; i < 1000; i++)
-        {
-            Turn();
-        }
-
-        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(0, least);
 
         void Turn()
         {
