@@ -7,6 +7,8 @@ const string Usage = """
     appliance-client fill|check SOCKET MEMORY TARGET:SEED...   fill LUNs with a pattern and compare, or only compare
     appliance-client read SOCKET MEMORY TARGET...               submit reads of LUNs at once, say so, and wait for them
     appliance-client endure SOCKET MEMORY STEADY:SEED FLEETING:SEED REPORT   read two LUNs, one of which comes and goes; see DiskRunner.Endure
+    appliance-client log-writes NAME DISK SECTORS LOG           make a device-mapper device that passes on to DISK and writes down on LOG what is durable
+    appliance-client promise SOCKET NAME PLACES REQUESTS SEED   load LUN 0, mark what was promised in the log, and tell it; see DurabilityLoad
     appliance-client hold DIRECTORY RESERVE_MIB                 take all free memory but for a reserve, and tell whether it changes; see MemoryHolder
     MEMORY is ram, huge, or the path of a file to map, for example a BAR.
     """;
@@ -32,6 +34,16 @@ try
         case ["endure", var socket, var kind, var steady, var fleeting, var report]:
             new DiskRunner(socket, bytes => Memory(kind, bytes)).Endure(Disk(steady), Disk(fleeting), report);
             return 0;
+        case ["log-writes", var name, var disk, var sectors, var log]:
+            using (var device = new LogWrites(name))
+            {
+                device.Create(disk, long.Parse(sectors, CultureInfo.InvariantCulture), log);
+            }
+
+            return 0;
+        case ["promise", var socket, var name, var places, var requests, var seed]:
+            Promise(socket, name, Number(places), Number(requests), Number(seed));
+            return 0;
         case ["hold", var directory, var reserve]:
             new MemoryHolder(directory, int.Parse(reserve, CultureInfo.InvariantCulture)).Run();
             return 0;
@@ -44,6 +56,25 @@ catch (Exception e) when (e is FrontEndException or LinuxException or IOExceptio
 {
     Console.Error.WriteLine($"appliance-client: {e.Message}");
     return 1;
+}
+
+static int Number(string text) => int.Parse(text, CultureInfo.InvariantCulture);
+
+static void Promise(string socket, string name, int places, int requests, int seed)
+{
+    using var memory = new GuestMemory(0, 4 << 20);
+    using var device = FrontEndDevice.Connect(socket, memory, new FrontEndOptions { QueueSize = 64, FirstRequestQueue = VirtioScsiRequests.FirstRequestQueue });
+    using var log = new LogWrites(name);
+    long marks = 0;
+    var promises = new DurabilityLoad(device, isScsi: true, isWriteThrough: false, places, new Random(seed), isForLogWrites: true).Run(requests, () =>
+    {
+        log.Mark($"{marks}");
+        return marks++;
+    });
+    foreach (DurabilityPromise promise in promises)
+    {
+        Console.WriteLine($"{promise.Position} {promise.Place} {string.Join(' ', promise.Generations)}");
+    }
 }
 
 static (byte Target, uint Seed) Disk(string text)

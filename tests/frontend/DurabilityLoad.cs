@@ -17,7 +17,12 @@ public sealed record DurabilityPromise(long Position, long[] Generations, int Pl
 /// <param name="isWriteThrough">Whether the device has no cache as far as the driver knows: each write is durable when it is done, and there are no flushes.</param>
 /// <param name="places">Places of the disk that are used.</param>
 /// <param name="random">Its choices.</param>
-public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWriteThrough, int places, Random random)
+/// <param name="isForLogWrites">
+/// Whether the kernel's dm-log-writes records below. It logs a write with the flush that came after it, when that flush is done, and a forced write of the block layer at once: with
+/// several flushes under way, or forced and other writes of one place, an older write may be logged after a newer one. So every third place gets forced writes and the others
+/// never do, and one flush or forced write is under way at a time.
+/// </param>
+public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWriteThrough, int places, Random random, bool isForLogWrites = false)
 {
     /// <summary>Size of a place.</summary>
     public const int BlockBytes = 4096;
@@ -31,6 +36,7 @@ public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWr
     private readonly long[] _acknowledged = new long[places];
     private readonly (bool IsFlush, bool IsForced, int Place, long[] Covers)[] _slots = new (bool, bool, int, long[])[Depth];
     private readonly HashSet<int> _busy = [];
+    private int _syncs;
 
     /// <summary>Runs it; requests stay under way.</summary>
     /// <param name="count">How many requests are to come back.</param>
@@ -55,6 +61,7 @@ public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWr
             }
 
             var (isFlush, isForced, place, covers) = _slots[slot];
+            _syncs -= isFlush || isForced ? 1 : 0;
             if (isFlush)
             {
                 promises.Add(new DurabilityPromise(position(), covers, -1));
@@ -78,8 +85,9 @@ public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWr
     private void Submit(int slot)
     {
         var choice = random.Next(100);
-        if (choice < 8 && !isWriteThrough)
+        if (choice < 8 && !isWriteThrough && !(isForLogWrites && _syncs > 0))
         {
+            _syncs++;
             _slots[slot] = (true, false, 0, (long[])_acknowledged.Clone());
             Require(_requests.TryAddFlush(_queue.Ring, slot));
             return;
@@ -90,13 +98,14 @@ public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWr
         {
             place = random.Next(places);
         }
-        while (!_busy.Add(place));
+        while ((isForLogWrites && _syncs > 0 && IsForcedPlace(place)) || !_busy.Add(place));
 
         _written[place]++;
         var words = MemoryMarshal.Cast<byte, long>(_requests.Data(slot).Span[..BlockBytes]);
         words.Fill(_written[place]);
         words[0] = place;
-        var isForced = isScsi && choice < 25;
+        var isForced = isScsi && (isForLogWrites ? IsForcedPlace(place) : choice < 25);
+        _syncs += isForced ? 1 : 0;
         if (_requests is VirtioScsiRequests scsi)
         {
             scsi.Cdb(slot)[1] = isForced ? ForceUnitAccessBit : (byte)0;
@@ -105,6 +114,8 @@ public sealed class DurabilityLoad(FrontEndDevice device, bool isScsi, bool isWr
         _slots[slot] = (false, isForced, place, []);
         Require(_requests.TryAdd(_queue.Ring, slot, isWrite: true, (ulong)place * (ulong)(BlockBytes / _requests.BlockSizeBytes), BlockBytes));
     }
+
+    private static bool IsForcedPlace(int place) => place % 3 == 0;
 
     private static void Require(bool isAdded)
     {

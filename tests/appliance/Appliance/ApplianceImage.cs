@@ -43,7 +43,7 @@ internal static class ApplianceImage
     {
         DateTime written = File.Exists(stamp) ? File.GetLastWriteTimeUtc(stamp) : DateTime.MinValue;
         string top = TestEnvironment.RepositoryRoot;
-        string[] rooms = [.. new[] { "abstractions", "lib", "host", "plugins", "tests/appliance", "tests/appliance-client" }.Select(r => Path.Combine(top, r))];
+        string[] rooms = [.. new[] { "abstractions", "lib", "host", "plugins", "tests/appliance", "tests/appliance-client", "tests/frontend" }.Select(r => Path.Combine(top, r))];
         return written > DateTime.MinValue && rooms.All(room => Directory.EnumerateFiles(room, "*", SearchOption.AllDirectories)
             .Where(f => !f.Contains("/bin/", StringComparison.Ordinal) && !f.Contains("/obj/", StringComparison.Ordinal))
             .Concat(Directory.EnumerateFiles(top, "*.props"))
