@@ -41,10 +41,18 @@ public sealed class CoalescingTests
         RunUntilOneWaits(bench);
         var delayed = bench.Session.Status.Queues[0].DelayedCallCount;
         before = bench.Queue.Call.Count;
-        Run(bench, Requests);
+        var requests = 0;
+        do
+        {
+            // A fast machine may be through with so many while one interrupt waits.
+            Run(bench, Requests);
+            requests += Requests;
+        }
+        while (bench.Queue.Call.Count == before && requests < 1000 * Requests);
+
         // At most two for each that waits: that one, and the one after which the next begins to wait.
         Assert.InRange(bench.Queue.Call.Count - before, 1, (2 * (bench.Session.Status.Queues[0].DelayedCallCount - delayed)) + 2);
-        Assert.InRange(bench.Queue.Call.Count - before, 1, Requests - 1);
+        Assert.InRange(bench.Queue.Call.Count - before, 1, requests - 1);
 
         // One waits still. The queue does not sleep on it.
         var waiting = bench.Queue.Call.Count;
