@@ -70,7 +70,7 @@ public sealed class ComingAndGoingTests
             }
             else
             {
-                Assert.Equal(0, first.Stop(TimeSpan.FromSeconds(60)));
+                Assert.Equal(0, first.Stop(TimeSpan.FromSeconds(5)));
                 Assert.False(File.Exists(socket));
             }
 
@@ -97,7 +97,7 @@ public sealed class ComingAndGoingTests
             for (int i = 0; i < 2; i++)
             {
                 await Task.Delay(TimeSpan.FromSeconds(2), TestContext.Current.CancellationToken);
-                Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
+                Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(5)));
                 vhostd = await VhostdProcess.StartAsync(scenario, manifest);
             }
 

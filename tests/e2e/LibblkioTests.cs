@@ -27,7 +27,7 @@ public sealed class LibblkioTests
                 }
             }
 
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(5)));
             Assert.False(File.Exists(mallocSocket));
             Assert.False(File.Exists(fileSocket));
             await VhostdProcess.StartAsync(scenario, manifest);

@@ -48,6 +48,13 @@ public sealed class PathCountTests
         await using var path = await ProductPath.StartAsync(Options(device, format, bdev, isWrite, directory));
         var first = await path.RunAsync(Requests / 8);
         var counts = await path.RunAsync(Requests);
+
+        // A read whose page is not to be had at once cuts a batch, on a busy machine and now and then. What requests cost by themselves they cost in every run.
+        for (var again = 0; again < 4 && counts.SystemCalls > SystemCallsOf(bdev, isWrite) * Requests; again++)
+        {
+            counts = await path.RunAsync(Requests);
+        }
+
         TestContext.Current.TestOutputHelper?.WriteLine(
             $"{device} {format} {bdev} {(isWrite ? "write" : "read")}: {counts}; {1e9 / counts.Rate:0} ns a request, driver included; the first requests allocated {first.AllocatedBytes} bytes");
 
@@ -64,17 +71,16 @@ public sealed class PathCountTests
         Assert.True(count <= perRequest * Requests, $"{count} {what} in {Requests} requests, where {perRequest * Requests:0} are allowed");
 
     // Reads and writes of a file in memory are one call each; those of a disk go by io_uring, a batch a call. Writes are finished by workers of the kernel,
-    // one by one, so that the next batches are as long as the machine has it. So is a read whose page is not to be had at once, which a busy machine has now
-    // and then: it cuts the batches around it. A call for each request would be eight times what is allowed.
+    // one by one, so that the next batches are as long as the machine has it.
     private static double SystemCallsOf(string bdev, bool isWrite) => bdev switch
     {
         "null" or "malloc" => 0,
-        "file on a disk" => isWrite ? 2 : 4.0 / Depth,
+        "file on a disk" => isWrite ? 2 : 1.0 / Depth,
         _ => 1,
     };
 
     // Down and back, once a batch.
-    private static double CallsOf(string bdev, bool isWrite) => bdev != "file on a disk" ? 2.0 / Depth : isWrite ? 2 : 8.0 / Depth;
+    private static double CallsOf(string bdev, bool isWrite) => bdev == "file on a disk" && isWrite ? 2 : 2.0 / Depth;
 
     private static PathOptions Options(string device, VirtqueueFormat format, string bdev, bool isWrite, TemporaryDirectory directory)
     {
