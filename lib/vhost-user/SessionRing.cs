@@ -58,6 +58,14 @@ internal sealed class SessionRing(int index)
         Kick = null;
     }
 
+    /// <summary>Takes out what the device uses to talk with the driver, so that <see cref="Dispose"/> does not close it.</summary>
+    internal IEnumerable<IDisposable> TakeNotifiers()
+    {
+        IDisposable?[] notifiers = [Kick, Call];
+        (Kick, Call) = (null, null);
+        return notifiers.OfType<IDisposable>();
+    }
+
     /// <summary>Closes what the front-end has handed over for this ring.</summary>
     internal void Dispose()
     {

@@ -143,9 +143,13 @@ public sealed partial class VhostUserSession
             InFlight = InFlightOf(ring, format),
             DirtyLog = IsLogging && _log is not null ? _log.Area : default,
         };
+
+        // Not the time that requests under way have: the compiler, and whatever else the reactor does, comes before the first of them.
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(_options.StartTimeout);
         try
         {
-            await _session.StartQueueAsync(setup, cancellationToken).ConfigureAwait(false);
+            await _session.StartQueueAsync(setup, limit.Token).ConfigureAwait(false);
         }
         catch (ArgumentException exception)
         {
@@ -153,7 +157,7 @@ public sealed partial class VhostUserSession
         }
         catch (OperationCanceledException exception)
         {
-            // It may still start: the end of the session stops it.
+            // Either it never starts, or it is being started and does not return from that: the end of the session asks which.
             ring.IsRunning = true;
             throw new VhostUserException($"queue {ring.Index} did not start in time; its reactor does not answer", exception);
         }

@@ -76,7 +76,7 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
         {
             message.Header.CheckRequest();
             outcome = await DispatchAsync(message, drain.Token).ConfigureAwait(false);
-            await StartReadyRingsAsync(drain.Token).ConfigureAwait(false);
+            await StartReadyRingsAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (Exception) when (message.NeedsReply && HasNegotiated(ProtocolFeatures.ReplyAck) && !HasOwnReply(message.Request))
         {
@@ -121,6 +121,12 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
         {
             _backendChannel?.Dispose();
             _backendChannel = null;
+            if (_abandonedRequests > 0)
+            {
+                // A reactor that has not answered may still use these numbers, which another file is not to get.
+                RetainedMemory.Keep(_rings.SelectMany(ring => ring.TakeNotifiers()), 0);
+            }
+
             foreach (var ring in _rings)
             {
                 ring.Dispose();
@@ -155,7 +161,7 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
     /// <inheritdoc/>
     void IFrontEnd.OnQueueBroken(int queueIndex, string reason)
     {
-        _logger.LogWarning("{Name}: queue {Queue} is stopped, its ring is invalid: {Reason}", _options.Name, queueIndex, reason);
+        _logger.LogWarning("{Name}: queue {Queue} is stopped: {Reason}", _options.Name, queueIndex, reason);
         lock (_noticeLock)
         {
             if ((uint)queueIndex < (uint)_rings.Length)

@@ -17,4 +17,7 @@ public sealed class VhostUserSessionOptions
 
     /// <summary>How long one message, and the end of the session, wait for requests under way.</summary>
     public required TimeSpan DrainTimeout { get; init; }
+
+    /// <summary>How long a queue may take to start: five times as long, since a guest that waits is better off than one whose session ends.</summary>
+    public TimeSpan StartTimeout => DrainTimeout * 5;
 }

@@ -35,6 +35,9 @@ internal sealed class Bench : IDisposable
 
     public CallCoalescing Coalescing { get; } = new();
 
+    /// <summary>Whether queues fail to start.</summary>
+    public bool RefusesHandlers { get; set; }
+
     public DriverVirtqueue Driver => Queue.Driver;
 
     /// <summary>The process dies and a new one begins: what it had under way is never completed.</summary>
@@ -59,7 +62,15 @@ internal sealed class Bench : IDisposable
             Coalescing = Coalescing,
             CreateHandler = _ =>
             {
-                Handler = new EchoHandler { Records = Handler.Records, KeepsRequests = Handler.KeepsRequests, AnswersInvalid = Handler.AnswersInvalid };
+                if (RefusesHandlers)
+                {
+                    throw new InvalidOperationException("no handler today");
+                }
+
+                Handler = new EchoHandler
+                {
+                    Records = Handler.Records, KeepsRequests = Handler.KeepsRequests, AnswersInvalid = Handler.AnswersInvalid, OnAttach = Handler.OnAttach,
+                };
                 return Handler;
             },
         });

@@ -26,6 +26,9 @@ internal sealed unsafe class EchoHandler : IVirtqueueHandler
 
     public int AttachCount { get; private set; }
 
+    /// <summary>Called as the queue starts.</summary>
+    public Action? OnAttach { get; set; }
+
     public int DetachCount { get; private set; }
 
     public int StoppingCount { get; private set; }
@@ -38,6 +41,7 @@ internal sealed unsafe class EchoHandler : IVirtqueueHandler
     {
         Queue = queue;
         AttachCount++;
+        OnAttach?.Invoke();
     }
 
     public void Handle(ReadOnlySpan<VirtioRequestPointer> requests)

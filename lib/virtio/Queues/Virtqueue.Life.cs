@@ -5,8 +5,13 @@ namespace Vhost.Virtio;
 /// <summary>How a queue starts, changes its memory and stops. The session calls these on the reactor's thread.</summary>
 public abstract partial class Virtqueue
 {
+    private const int StartAwaited = 0;
+    private const int StartBegun = 1;
+    private const int StartCalledOff = 2;
+
     private bool _isFinished;
     private bool _isFinishing;
+    private int _startState;
 
     /// <summary>Creates a queue for the format of its ring. Any thread.</summary>
     /// <param name="context">What the queue needs.</param>
@@ -14,13 +19,13 @@ public abstract partial class Virtqueue
         ? new Virtqueue<PackedDeviceRing>(context, new PackedDeviceRing(context.Setup, context.Features))
         : new Virtqueue<SplitDeviceRing>(context, new SplitDeviceRing(context.Setup, context.Features));
 
-    /// <summary>Attaches the handler and begins to poll.</summary>
+    /// <summary>Attaches the handler and begins to poll, unless the start was called off.</summary>
     /// <param name="kickFileDescriptor">What wakes the queue, or -1.</param>
     internal void Start(int kickFileDescriptor)
     {
-        if (_isFinished)
+        if (Interlocked.CompareExchange(ref _startState, StartBegun, StartAwaited) != StartAwaited)
         {
-            // The wait for the start was given up before the reactor came to it.
+            // The reactor came to it too late: the ring and the kick may be gone, and the next session may have what this one had under way.
             return;
         }
 
@@ -37,6 +42,22 @@ public abstract partial class Virtqueue
             Finish();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Sees to it that a <see cref="Start"/> that the reactor has not come to yet does nothing: from then on the queue touches no ring, no kick and no tracking area. Any
+    /// thread; <see cref="GiveUp"/> has to follow on the reactor, for what the queue owns itself.
+    /// </summary>
+    /// <returns>False if the start has begun.</returns>
+    internal bool TryCallOffStart()
+    {
+        if (Interlocked.CompareExchange(ref _startState, StartCalledOff, StartAwaited) != StartAwaited)
+        {
+            return false;
+        }
+
+        _isRingDetached = true;
+        return true;
     }
 
     /// <summary>Takes no more requests; <see cref="Stopped"/> completes when those under way are done.</summary>

@@ -48,7 +48,7 @@ public sealed partial class VirtioSession
             {
                 if (_queues[index] is { } queue && !ReferenceEquals(queue.Reactor, reactors[index % reactors.Count]))
                 {
-                    await MoveAsync(queue, cancellationToken).ConfigureAwait(false);
+                    await MoveAsync(queue, reactors[index % reactors.Count], cancellationToken).ConfigureAwait(false);
                 }
             }
         }
@@ -63,7 +63,7 @@ public sealed partial class VirtioSession
         }
     }
 
-    private async Task MoveAsync(Virtqueue queue, CancellationToken cancellationToken)
+    private async Task MoveAsync(Virtqueue queue, IReactor target, CancellationToken cancellationToken)
     {
         try
         {
@@ -76,13 +76,45 @@ public sealed partial class VirtioSession
             throw new TimeoutException($"{queue.Name} stays on reactor {queue.Reactor.Id}: its requests under way did not end in time");
         }
 
-        // Nothing is under way any more, so this is a matter of two messages.
-        using var limit = new CancellationTokenSource(DisposeLimit);
+        // Nothing is under way any more, so this is a matter of two messages; but a reactor may be held up by somebody else's.
         var setup = _setups[queue.Index]!;
-        var stop = await StopInTurnAsync(queue.Index, limit.Token).ConfigureAwait(false);
-        if (stop.AbandonedRequestCount == 0)
+        using var stopLimit = new CancellationTokenSource(DisposeLimit);
+        var stop = await StopInTurnAsync(queue.Index, stopLimit.Token).ConfigureAwait(false);
+        if (stop.AbandonedRequestCount != 0)
         {
-            await StartAsync(setup with { State = stop.State }, limit.Token).ConfigureAwait(false);
+            throw Lose(queue, $"reactor {queue.Reactor.Id} did not answer when it was to let go of the queue");
         }
+
+        setup = setup with { State = stop.State };
+        try
+        {
+            await StartInTimeAsync(setup, target).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            try
+            {
+                await StartInTimeAsync(setup, queue.Reactor).ConfigureAwait(false);
+            }
+            catch (Exception second)
+            {
+                throw Lose(queue, $"it could be started neither on reactor {target.Id} ({exception.Message}) nor again on reactor {queue.Reactor.Id} ({second.Message})");
+            }
+
+            throw new TimeoutException($"{queue.Name} stays on reactor {queue.Reactor.Id}: it could not be started on reactor {target.Id} ({exception.Message})", exception);
+        }
+    }
+
+    private async Task StartInTimeAsync(VirtqueueSetup setup, IReactor reactor)
+    {
+        using var limit = new CancellationTokenSource(DisposeLimit);
+        await StartAsync(setup, reactor, limit.Token).ConfigureAwait(false);
+    }
+
+    /// <summary>The queue runs nowhere any more: the front-end is told, since its guest waits for it.</summary>
+    private TimeoutException Lose(Virtqueue queue, string reason)
+    {
+        _faults.Report(queue, reason, isBroken: true);
+        return new TimeoutException($"{queue.Name} is stopped: {reason}");
     }
 }

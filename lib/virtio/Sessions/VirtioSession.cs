@@ -113,7 +113,7 @@ public sealed partial class VirtioSession : IVirtioSession
                 throw new ArgumentException($"queue {setup.QueueIndex} runs already", nameof(setup));
             }
 
-            await StartAsync(setup, cancellationToken).ConfigureAwait(false);
+            await StartAsync(setup, _reactors[setup.QueueIndex % _reactors.Count], cancellationToken).ConfigureAwait(false);
         }
         finally
         {
@@ -182,11 +182,10 @@ public sealed partial class VirtioSession : IVirtioSession
         return unanswered + leases.Sum(lease => lease.Count);
     }
 
-    private async Task StartAsync(VirtqueueSetup setup, CancellationToken cancellationToken)
+    private async Task StartAsync(VirtqueueSetup setup, IReactor reactor, CancellationToken cancellationToken)
     {
         var handler = _options.CreateHandler(setup.QueueIndex);
         HotPath.Prepare(handler, _options.HotTypes);
-        var reactor = _reactors[setup.QueueIndex % _reactors.Count];
         var queue = Virtqueue.Create(new VirtqueueContext
         {
             Name = $"{_options.Name} queue {setup.QueueIndex}",
@@ -203,14 +202,33 @@ public sealed partial class VirtioSession : IVirtioSession
         {
             await start.WaitAsync(cancellationToken).ConfigureAwait(false);
         }
-        catch (OperationCanceledException)
+        catch (OperationCanceledException) when (queue.TryCallOffStart())
         {
-            // The start may still come: give it up after it.
+            // Nothing of this session is touched by it any more, whenever the reactor comes back; what the queue owns itself is freed then.
             reactor.Post(static state => ((Virtqueue)state!).GiveUp(), queue);
-            _givenUp.Add(queue);
             throw;
         }
+        catch (OperationCanceledException)
+        {
+            // The reactor is at it, and may not return from it: then the queue is one that runs and does not answer when it is stopped.
+            try
+            {
+                await start.WaitAsync(ReactorGrace, CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (TimeoutException) when (!start.IsCompleted)
+            {
+                Keep(setup, queue);
+                throw new OperationCanceledException($"{queue.Name} does not return from its start", cancellationToken);
+            }
+        }
 
+        // It may have failed at the moment when the wait ended.
+        await start.ConfigureAwait(false);
+        Keep(setup, queue);
+    }
+
+    private void Keep(VirtqueueSetup setup, Virtqueue queue)
+    {
         _setups[setup.QueueIndex] = setup;
         Volatile.Write(ref _queues[setup.QueueIndex], queue);
     }
