@@ -102,6 +102,7 @@ internal sealed partial class LoadGenerator : IDisposable
 
         LoadUntil(Stopwatch.GetTimestamp() + (long)(_options.WarmUpSeconds * Stopwatch.Frequency), long.MaxValue);
         _latencies.Clear();
+        _options.Observer?.OnMeasuring();
         (_errors, _verified, _interrupts) = (0, 0, 0);
         var kicks = _queues.Sum(queue => queue.KickCount);
         var collections = GC.CollectionCount(0);
@@ -208,6 +209,7 @@ internal sealed partial class LoadGenerator : IDisposable
         var now = Stopwatch.GetTimestamp();
         var submitted = _submitted[queue];
         var completed = 0;
+        var oldest = now;
         var peeked = ring.PeekUsed(_peeked);
         if (peeked > 1)
         {
@@ -219,6 +221,7 @@ internal sealed partial class LoadGenerator : IDisposable
         {
             var slot = (int)token;
             completed++;
+            oldest = Math.Min(oldest, submitted[slot]);
             _latencies.Record((now - submitted[slot]) * 1_000_000_000 / Stopwatch.Frequency);
             Finish(queue, slot);
             if (refill)
@@ -237,6 +240,7 @@ internal sealed partial class LoadGenerator : IDisposable
             _queues[queue].Publish();
         }
 
+        _options.Observer?.OnCompleted(now, now - oldest);
         return completed;
     }
 

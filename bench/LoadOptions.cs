@@ -87,4 +87,7 @@ internal sealed record LoadOptions
 
     /// <summary>The size of huge pages for the client's memory, or 0.</summary>
     public ulong HugePageSizeBytes { get; init; }
+
+    /// <summary>Looks on; or null.</summary>
+    public ILatencyObserver? Observer { get; init; }
 }

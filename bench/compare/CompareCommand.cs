@@ -18,7 +18,7 @@ internal static class CompareCommand
         var rounds = new Option<int>("--rounds") { Description = "Runs of each side of a case.", DefaultValueFactory = _ => 5 };
         var seconds = new Option<double>("--seconds") { Description = "Length of a run.", DefaultValueFactory = _ => 0.6 };
         var requests = new Option<long>("--endless-requests") { Description = "Requests that are counted for allocation and collections.", DefaultValueFactory = _ => 100_000_000 };
-        var only = new Option<string[]>("--only") { Description = "Only groups with one of these words: null, malloc, file, modes, idle, memory table, endless, reactors.", AllowMultipleArgumentsPerToken = true };
+        var only = new Option<string[]>("--only") { Description = "Only groups with one of these words: null, malloc, file, metrics, modes, idle, memory table, endless, reactors.", AllowMultipleArgumentsPerToken = true };
         var markdown = new Option<string?>("--markdown") { Description = "Write the table here as a Markdown section." };
         var svg = new Option<string?>("--svg") { Description = "Write a picture of the table here." };
         var command = new RootCommand("Measures vhostd beside qemu-storage-daemon and beside bare loops, and judges every goal. CPU 0 serves, CPU 1 is the client.")

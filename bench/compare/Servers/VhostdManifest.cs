@@ -14,6 +14,9 @@ internal sealed class VhostdManifest
     /// <summary>What idle reactors do; null for the default.</summary>
     public string? Mode { get; init; }
 
+    /// <summary>Where Prometheus scrapes; null for nowhere.</summary>
+    public string? Metrics { get; init; }
+
     /// <summary>The controllers' names.</summary>
     public IReadOnlyList<string> ControllerNames => [.. _controllers.Select(controller => controller.Name)];
 
@@ -50,7 +53,13 @@ internal sealed class VhostdManifest
             controllers[name] = section.DeepClone();
         }
 
-        return new JsonObject { ["reactors"] = reactors, ["bdevs"] = _bdevs.DeepClone(), ["transports"] = transports, ["controllers"] = controllers };
+        var manifest = new JsonObject { ["reactors"] = reactors, ["bdevs"] = _bdevs.DeepClone(), ["transports"] = transports, ["controllers"] = controllers };
+        if (Metrics is not null)
+        {
+            manifest["observe"] = new JsonObject { ["metrics"] = Metrics };
+        }
+
+        return manifest;
     }
 
     private VhostdManifest Bdev(string name, JsonObject section)

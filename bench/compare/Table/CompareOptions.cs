@@ -36,6 +36,15 @@ internal sealed record CompareOptions
     /// <summary>How long their CPU time is measured.</summary>
     public double IdleSeconds { get; init; } = 5;
 
+    /// <summary>At most how long it is waited before that until the runtime has compiled what connecting made it compile.</summary>
+    public double SettleSeconds { get; init; } = 10;
+
+    /// <summary>Pairs of runs with and without metrics in each round.</summary>
+    public int MetricsPairsPerRound { get; init; } = 10;
+
+    /// <summary>Scrapes of the metrics before those that are measured: the runtime compiles meanwhile.</summary>
+    public int WarmUpScrapes { get; init; } = 150;
+
     /// <summary>How often the first request after a rest is timed.</summary>
     public int FirstRequests { get; init; } = 100;
 

@@ -37,6 +37,13 @@ internal sealed partial class Comparison
             "one reactor",
             () => Measure(null, () => RunPaths(count, [both[0]])),
             new Goal(GoalKind.RatioAtLeast, TwoToOne));
+
+        // The ceiling: what the CPUs give two threads that share nothing at all.
+        Compare(
+            "two bare loops, each in memory of its own",
+            () => Measure(null, () => new Sample(BareLoop.Run(_options.Seconds, both), null, null)),
+            "one",
+            () => Measure(null, () => new Sample(BareLoop.Run(_options.Seconds, both[0]), null, null)));
     }
 
     /// <summary>Runs controllers beside each other, each with a queue on each of its CPUs.</summary>

@@ -44,6 +44,7 @@ internal sealed partial class Comparison : IDisposable
             RunFile(where, directory);
         }
 
+        RunMetrics();
         RunModes();
         RunIdle();
         RunMemoryTable();

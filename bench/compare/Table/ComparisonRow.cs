@@ -49,8 +49,11 @@ internal sealed record ComparisonRow
     /// <summary>How many runs were counted, and how the CPUs lay.</summary>
     public string Runs { get; init; } = "";
 
+    /// <summary>Median of the ratios of runs that were made beside each other, where that is what counts; otherwise null.</summary>
+    public double? PairedRatio { get; init; }
+
     /// <summary>The value divided by the reference.</summary>
-    public double? Ratio => Reference is > 0 ? Value / Reference : null;
+    public double? Ratio => PairedRatio ?? (Reference is > 0 ? Value / Reference : null);
 
     /// <summary>Whether the goal is met; null where there is none.</summary>
     public bool? IsMet => Goal.Kind switch
