@@ -65,6 +65,8 @@ done
 [ -e "$root/etc/mke2fs.conf" ] && cp "$root/etc/mke2fs.conf" "$tree/etc/"
 ln -s ../proc/self/mounts "$tree/etc/mtab"
 cp "$guest/init" "$tree/init"
+mkdir -p "$tree/usr/lib/guest"
+cp "$guest/agent" "$tree/usr/lib/guest/agent"
 cp "$guest/wait-disks" "$tree/usr/bin/wait-disks"
 chmod 755 "$tree/init" "$tree/usr/bin/wait-disks"
 

@@ -10,7 +10,8 @@
 #   root-bookworm-*   Debian 12: QEMU 7.2, qemu-storage-daemon, jq, the kernel and the programs of the test guest
 #   root-trixie-*     Debian 13: QEMU 11.1 (backports), libblkio, a C compiler for the libblkio client
 #   guest-*           the guest: vmlinux, initramfs.cpio
-#   env-*             bin/ with one starter for each program, guest -> the guest; this is the directory printed
+#   systemd-*         the disk of a guest with systemd: Debian 12's essential packages, installed, not only extracted
+#   env-*             bin/ with one starter for each program, guest -> the guest, systemd -> that disk's directory; this is the directory printed
 #
 # Packages come from the Debian mirror that apt is configured with; without one (Ubuntu) mmdebstrap's own default is used.
 # VHOST_TEST_DEBIAN_MIRROR names another.
@@ -23,6 +24,7 @@ bookworm_packages=(base-files qemu-system-x86 qemu-utils linux-image-amd64 busyb
   fdisk e2fsprogs fio lsscsi sg3-utils jq)
 trixie_packages=(base-files qemu-system-x86/trixie-backports qemu-system-common/trixie-backports
   qemu-system-data/trixie-backports seabios/trixie-backports libblkio1 libblkio-dev gcc libc6-dev)
+systemd_packages=(systemd-sysv kmod passwd libstdc++6)
 libs=lib/x86_64-linux-gnu
 
 say() { echo "setup: $*" >&2; }
@@ -37,7 +39,8 @@ root_key() { # root_key RELEASE PACKAGE...
 bookworm=$cache/root-bookworm-$(root_key bookworm "${bookworm_packages[@]}")
 trixie=$cache/root-trixie-$(root_key trixie "${trixie_packages[@]}")
 guest=$cache/guest-$({ echo "$bookworm"; cat "$here/guest.sh" "$here"/../guest/*; } | key)
-environment=$cache/env-$({ echo "$guest" "$trixie"; cat "$here/install.sh" "$here/libblkio-client.c"; } | key)
+systemd=$cache/systemd-$({ root_key bookworm "${systemd_packages[@]}"; cat "$here/systemd.sh" "$here/../guest/agent"; } | key)
+environment=$cache/env-$({ echo "$guest" "$trixie" "$systemd"; cat "$here/install.sh" "$here/libblkio-client.c"; } | key)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
@@ -140,6 +143,27 @@ make_guest() {
   mv "$guest.new" "$guest"
 }
 
+# Maintainer scripts run, so this needs root, as a chroot does. Nothing but the disk is left.
+make_systemd() {
+  [ ! -d "$systemd" ] || return 0
+  say "installing packages of Debian bookworm for a guest with systemd: ${systemd_packages[*]}"
+  local arguments=(--quiet --variant=essential --mode=root --format=directory --aptopt='Acquire::Retries "3"'
+    --include="$(IFS=,; echo "${systemd_packages[*]}")" bookworm "$systemd.new/root")
+  [ -z "$mirror" ] || arguments+=("$mirror")
+  fresh_root() {
+    as_root rm -rf "$systemd.new"
+    mkdir -p "$systemd.new"
+    as_root mmdebstrap "${arguments[@]}" >"$systemd.log" 2>&1
+  }
+  if ! retry fresh_root; then
+    cat "$systemd.log" >&2
+    exit 1
+  fi
+  as_root "$here/systemd.sh" "$systemd.new/root" "$systemd.new/root.img"
+  as_root rm -rf "$systemd.new/root"
+  mv "$systemd.new" "$systemd"
+}
+
 # A starter runs a program of a root with that root's own loader and libraries, in the file system of this machine: no
 # chroot, no mount, no privilege.
 make_starter() { # make_starter NAME ROOT PROGRAM ARGUMENT...
@@ -171,16 +195,18 @@ make_libblkio_client() {
 }
 
 install_host_packages
-if [ ! -d "$bookworm" ] || [ ! -d "$trixie" ]; then
+if [ ! -d "$bookworm" ] || [ ! -d "$trixie" ] || [ ! -d "$systemd" ]; then
   find_mirror
 fi
 make_root "$bookworm" bookworm no "${bookworm_packages[@]}"
 make_root "$trixie" trixie yes "${trixie_packages[@]}"
 make_guest
+make_systemd
 
 rm -rf "$environment" "$environment.new"
 mkdir -p "$environment.new/bin"
 ln -s "$guest" "$environment.new/guest"
+ln -s "$systemd" "$environment.new/systemd"
 for release in bookworm trixie; do
   root=${!release}
   make_starter "qemu-$release" "$root" /usr/bin/qemu-system-x86_64 -L "$root/usr/share/seabios" -L "$root/usr/share/qemu"
