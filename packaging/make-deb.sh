@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Makes a Debian package: a self-contained vhostd (no .NET needed on the target), the load generator, a man page, completion, a systemd unit and a manifest.
-#   packaging/make-deb.sh [--from DIR] [--architecture amd64|arm64] [OUTPUT-DIRECTORY]
+#   packaging/make-deb.sh [--from DIR] [--architecture amd64|arm64] [--compression xz|gzip|none] [OUTPUT-DIRECTORY]
 #   --from DIR           package what was published there already, instead of publishing
 #   --architecture ARCH  for a machine of another kind; the manual page, completion and schema then come from a build for this one
+#   --compression KIND   of the package; none is made and installed fastest
 # Needs the .NET SDK and dpkg-deb. Prints the package's path as its last line.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 from=
 here=$(dpkg --print-architecture)
 architecture=$here
+compression=xz
 while [ $# -gt 0 ]; do
   case $1 in
     --from) from=$(cd "$2" && pwd); shift 2 ;;
     --architecture) architecture=$2; shift 2 ;;
-    --help|-h) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --compression) compression=$2; shift 2 ;;
+    --help|-h) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) echo "make-deb.sh: unknown option $1" >&2; exit 2 ;;
     *) break ;;
   esac
@@ -106,5 +109,6 @@ if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
 END
 chmod 755 "$stage/DEBIAN/postinst" "$stage/DEBIAN/prerm" "$stage/DEBIAN/postrm"
 package=$output/vhostd_${version}_$architecture.deb
-dpkg-deb --root-owner-group -Zxz -z1 --build "$stage" "$package" >&2
+level=(); [ "$compression" = none ] || level=(-z1)
+dpkg-deb --root-owner-group "-Z$compression" "${level[@]}" --build "$stage" "$package" >&2
 echo "$package"

@@ -9,6 +9,7 @@ const string Usage = """
     appliance-client endure SOCKET MEMORY STEADY:SEED FLEETING:SEED REPORT   read two LUNs, one of which comes and goes; see DiskRunner.Endure
     appliance-client log-writes NAME DISK SECTORS LOG           make a device-mapper device that passes on to DISK and writes down on LOG what is durable
     appliance-client promise SOCKET NAME PLACES REQUESTS SEED   load LUN 0, mark what was promised in the log, and tell it; see DurabilityLoad
+    appliance-client survive REPORT PLACES SEED GUEST...        load and check disks whatever becomes of the server; see Survivors
     appliance-client hold DIRECTORY RESERVE_MIB                 take all free memory but for a reserve, and tell whether it changes; see MemoryHolder
     MEMORY is ram, huge, or the path of a file to map, for example a BAR.
     """;
@@ -43,6 +44,9 @@ try
             return 0;
         case ["promise", var socket, var name, var places, var requests, var seed]:
             Promise(socket, name, Number(places), Number(requests), Number(seed));
+            return 0;
+        case ["survive", var report, var places, var seed, .. var guests]:
+            Console.WriteLine(new Survivors(report).Run((ulong)Number(places), Number(seed), guests));
             return 0;
         case ["hold", var directory, var reserve]:
             new MemoryHolder(directory, int.Parse(reserve, CultureInfo.InvariantCulture)).Run();

@@ -15,12 +15,14 @@ internal sealed record GuestKind(string Name, bool IsScsi, VirtqueueFormat Forma
 
 /// <summary>
 /// A guest that reads, writes and flushes, checks every byte that it reads, and survives the end of its server: rings, memory and in-flight area stay, and it
-/// connects again with them, as QEMU does. One thread runs it; only <see cref="Reconnect"/> and the counters are for others.
+/// connects again with them, as QEMU does: when it is told to, or by itself. One thread runs it; only <see cref="Reconnect"/> and the counters are for others.
 /// </summary>
 internal sealed class Guest : IDisposable
 {
     public const int BlockBytes = 4096;
     private const int IdleLimitMilliseconds = 90_000;
+    private const int LinkLimitMilliseconds = 180_000;
+    private static readonly TimeSpan BetweenConnects = TimeSpan.FromMilliseconds(100);
 
     private readonly GuestKind _kind;
     private readonly TrackedDevice _device;
@@ -33,16 +35,24 @@ internal sealed class Guest : IDisposable
     private readonly bool[] _isFlush;
     private readonly Stack<int> _free = new();
     private readonly ulong _placeCount;
+    private readonly bool _followsLink;
     private volatile int _reconnectWanted;
     private volatile int _reconnectDone;
     private volatile bool _stop;
     private volatile bool _abandon;
     private long _completed;
     private long _bytesVerified;
+    private long _returns;
 
-    public Guest(GuestKind kind, string socket, ulong placeCount)
+    /// <summary>Connects.</summary>
+    /// <param name="kind">What it is.</param>
+    /// <param name="socket">The server's socket.</param>
+    /// <param name="placeCount">Blocks of the disk that it uses.</param>
+    /// <param name="followsLink">Whether it connects again by itself whenever its session ended.</param>
+    public Guest(GuestKind kind, string socket, ulong placeCount, bool followsLink = false)
     {
         _kind = kind;
+        _followsLink = followsLink;
         _random = new Random(kind.Seed);
         _placeCount = placeCount;
         _verifier = new BlockVerifier(placeCount);
@@ -63,6 +73,9 @@ internal sealed class Guest : IDisposable
 
     /// <summary>Bytes that were compared. Any thread.</summary>
     public long BytesVerified => Interlocked.Read(ref _bytesVerified);
+
+    /// <summary>How often it came back to a server. Any thread.</summary>
+    public long Returns => Interlocked.Read(ref _returns);
 
     public string Name => _kind.Name;
 
@@ -110,12 +123,18 @@ internal sealed class Guest : IDisposable
 
     private void Turn(bool refill)
     {
+        if (_followsLink)
+        {
+            ComeBack();
+        }
+
         if (IsReconnectWanted)
         {
             int attempt = _reconnectWanted;
             try
             {
                 _device.ConnectAgain();
+                Interlocked.Increment(ref _returns);
             }
             catch (Exception exception) when (exception is LinuxException or FrontEndException { IsClosed: true })
             {
@@ -133,7 +152,7 @@ internal sealed class Guest : IDisposable
         _queue.Publish();
         var limit = Environment.TickCount64 + IdleLimitMilliseconds;
         var spinner = default(SpinWait);
-        while (!_abandon && !_queue.Ring.HasUsed && !IsReconnectWanted && !(refill && _stop))
+        while (!_abandon && !_queue.Ring.HasUsed && !IsReconnectWanted && !(refill && _stop) && !(_followsLink && _device.IsLinkLost))
         {
             if (Environment.TickCount64 > limit)
             {
@@ -151,6 +170,29 @@ internal sealed class Guest : IDisposable
         if (_queue.Ring.BrokenReason is { } reason)
         {
             throw new FrontEndException($"{Name}: the device broke the ring: {reason}");
+        }
+    }
+
+    /// <summary>While there is no server its socket is not there, or nobody answers at it: that is tried again, and nothing else is an excuse.</summary>
+    private void ComeBack()
+    {
+        var limit = Environment.TickCount64 + LinkLimitMilliseconds;
+        while (!_abandon && _device.IsLinkLost)
+        {
+            try
+            {
+                _device.ConnectAgain();
+                Interlocked.Increment(ref _returns);
+            }
+            catch (Exception exception) when (exception is LinuxException or FrontEndException { IsClosed: true })
+            {
+                if (Environment.TickCount64 > limit)
+                {
+                    throw new FrontEndException($"{Name}: no server came back within {LinkLimitMilliseconds / 1000} s: {exception.Message}");
+                }
+
+                Thread.Sleep(BetweenConnects);
+            }
         }
     }
 

@@ -19,6 +19,7 @@ internal sealed class TrackedDevice : IDisposable
     private readonly FileDescriptor _inFlight;
     private readonly byte[] _inFlightDescription;
     private FrontEndConnection _connection;
+    private bool _isTold = true;
 
     public TrackedDevice(string socket, VirtqueueFormat format, bool isScsi, int memoryBytes, int queueSize = 64)
     {
@@ -53,11 +54,15 @@ internal sealed class TrackedDevice : IDisposable
     /// <summary>The connection of the present session.</summary>
     public FrontEndConnection Connection => _connection;
 
+    /// <summary>Whether the server ended the session, or was ended: it says nothing by itself, so what can be read is the end.</summary>
+    public bool IsLinkLost => !_isTold || Poll.WaitReadable(_connection.Socket.Raw, 0);
+
     /// <summary>Connects again.</summary>
     /// <exception cref="LinuxException">There is no server.</exception>
     /// <exception cref="FrontEndException">The server ended the session, or was ended.</exception>
     public void ConnectAgain()
     {
+        _isTold = false;
         _connection.Dispose();
         _connection = FrontEndConnection.Connect(_socket);
         _connection.TimeoutMilliseconds = TimeoutMilliseconds;
@@ -73,6 +78,8 @@ internal sealed class TrackedDevice : IDisposable
             queue.Start(_connection, _options.Format == VirtqueueFormat.Packed ? 0x8000_8000 : UsedIndex(queue));
             queue.Kick.Signal();
         }
+
+        _isTold = true;
     }
 
     public void Dispose()

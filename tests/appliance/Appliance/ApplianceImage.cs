@@ -15,10 +15,17 @@ internal static class ApplianceImage
     /// </summary>
     public static string FilePath => Image.Value;
 
+    /// <summary>The vhostd that is on it, with its own runtime; there once <see cref="FilePath"/> was asked for.</summary>
+    public static string VhostdDirectory => Path.Combine(Given ?? Path.Combine(Artifacts, "appliance"), "vhostd");
+
+    private static string Artifacts => Path.Combine(TestEnvironment.RepositoryRoot, "artifacts");
+
+    private static string? Given => Environment.GetEnvironmentVariable("VHOST_APPLIANCE_DIR") is { Length: > 0 } directory ? Path.GetFullPath(directory) : null;
+
     private static string Make()
     {
-        string artifacts = Directory.CreateDirectory(Path.Combine(TestEnvironment.RepositoryRoot, "artifacts")).FullName;
-        string? given = Environment.GetEnvironmentVariable("VHOST_APPLIANCE_DIR") is { Length: > 0 } directory ? Path.GetFullPath(directory) : null;
+        string artifacts = Directory.CreateDirectory(Artifacts).FullName;
+        string? given = Given;
         string content = given ?? Path.Combine(artifacts, "appliance");
         string published = Path.Combine(content, "published");
         string image = Path.Combine(artifacts, "appliance.img");
@@ -43,7 +50,7 @@ internal static class ApplianceImage
     {
         DateTime written = File.Exists(stamp) ? File.GetLastWriteTimeUtc(stamp) : DateTime.MinValue;
         string top = TestEnvironment.RepositoryRoot;
-        string[] rooms = [.. new[] { "abstractions", "lib", "host", "plugins", "tests/appliance", "tests/appliance-client", "tests/frontend" }.Select(r => Path.Combine(top, r))];
+        string[] rooms = [.. new[] { "abstractions", "lib", "host", "plugins", "tests/appliance", "tests/appliance-client", "tests/crash", "tests/frontend" }.Select(r => Path.Combine(top, r))];
         return written > DateTime.MinValue && rooms.All(room => Directory.EnumerateFiles(room, "*", SearchOption.AllDirectories)
             .Where(f => !f.Contains("/bin/", StringComparison.Ordinal) && !f.Contains("/obj/", StringComparison.Ordinal))
             .Concat(Directory.EnumerateFiles(top, "*.props"))

@@ -19,6 +19,9 @@ internal static class TestEnvironment
     /// <summary>The initramfs of the guest.</summary>
     public static string GuestInitramfs => Path.Combine(SetUpDirectory.Value, "guest", "initramfs.cpio");
 
+    /// <summary>The disk of the guest with systemd, for <c>guest.root=</c> on its kernel's command line; not to be written to.</summary>
+    public static string SystemdDisk => Path.Combine(SetUpDirectory.Value, "systemd", "root.img");
+
     /// <summary>The directory that <c>dotnet publish host</c> made: that of the environment variable VHOST_TEST_VHOSTD, or made on first use.</summary>
     public static string VhostdDirectory => PublishedDirectory.Value;
 
