@@ -155,7 +155,7 @@ public static unsafe class MemoryFaultGuard
             code.CopyTo(new Span<byte>(mapping.Address, code.Length));
             *(TableHeader**)(mapping.Address + code.Length) = Header;
 
-            // Writable first, executable then, never both.
+            // Writable first, executable then, never both. Where instructions are cached apart from data (arm64), the kernel brings a page in step as it becomes executable.
             mapping.Protect(0, mapping.Length, MemoryProtection.Read | MemoryProtection.Execute);
         }
         catch (LinuxException exception)
