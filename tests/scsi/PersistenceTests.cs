@@ -166,6 +166,41 @@ public sealed class PersistenceTests : IDisposable
         Assert.Equal(exception.Message, ReservationStore.FindFault(_store));
     }
 
+    /// <summary>A change writes a file beside the one that counts, and puts it in its place. The process may end after each byte of that.</summary>
+    [Fact]
+    public void A_change_that_was_cut_short_anywhere_leaves_what_was()
+    {
+        using (var first = Start())
+        {
+            Out(first.A, 0, 0, 0xA, flags: 1).Good();
+        }
+
+        var file = Directory.GetFiles(_store).Single();
+        var former = File.ReadAllBytes(file);
+        using (var first = Start())
+        {
+            Out(first.A, 6, 0, 0xC, flags: 1).Good();
+        }
+
+        var next = File.ReadAllBytes(file);
+        Assert.NotEqual(former, next);
+        File.WriteAllBytes(file, former);
+        for (var length = 0; length <= next.Length; length++)
+        {
+            File.WriteAllBytes(file + ".new", next[..length]);
+            Assert.Null(ReservationStore.FindFault(_store));
+        }
+
+        // What was left behind is in nobody's way.
+        using (var second = Start())
+        {
+            Assert.Equal("000000000000000A", In(second.A, 0)[16..]);
+            Out(second.A, 6, 0, 0xC, flags: 1).Good();
+            Assert.Equal([file], Directory.GetFiles(_store));
+            Assert.Equal(next, File.ReadAllBytes(file));
+        }
+    }
+
     [Fact]
     public void What_cannot_be_kept_is_an_error_for_the_initiator()
     {
