@@ -11,6 +11,7 @@ internal sealed partial class LoadGenerator : IDisposable
     private const ulong QueueRoomBytes = 1 << 20;
     private const int IdleLimitMilliseconds = 60_000;
     private const int InterruptWaitMilliseconds = 1000;
+    private const int LookAfterMilliseconds = 200;
 
     private readonly LoadOptions _options;
     private readonly GuestMemory _memory;
@@ -24,6 +25,7 @@ internal sealed partial class LoadGenerator : IDisposable
     private readonly LatencyHistogram _latencies = new();
     private readonly BlockVerifier? _verifier;
     private readonly Epoll _epoll = Epoll.Create();
+    private readonly Epoll _serverGone = Epoll.Create();
     private readonly ulong _placeCount;
     private readonly ulong _blocksPerPlace;
     private ulong _random = 0x2545_f491_4f6c_dd1d;
@@ -76,6 +78,9 @@ internal sealed partial class LoadGenerator : IDisposable
         {
             _epoll.Add(_queues[i].Call.Raw, EpollEvents.In, (ulong)i);
         }
+
+        _epoll.Add(_device.Connection.Socket.Raw, EpollEvents.PeerClosed, (ulong)_queues.Length);
+        _serverGone.Add(_device.Connection.Socket.Raw, EpollEvents.PeerClosed, 0);
     }
 
     /// <summary>The disk's size, for people.</summary>
@@ -146,6 +151,7 @@ internal sealed partial class LoadGenerator : IDisposable
     public void Dispose()
     {
         _epoll.Dispose();
+        _serverGone.Dispose();
         try
         {
             _device.Stop();
@@ -179,9 +185,9 @@ internal sealed partial class LoadGenerator : IDisposable
                 {
                     lastWork = Environment.TickCount64;
                 }
-                else if (Environment.TickCount64 - lastWork > IdleLimitMilliseconds)
+                else
                 {
-                    ThrowIdle();
+                    CheckIdle(lastWork);
                 }
 
                 if (_latencies.Count >= requests || Stopwatch.GetTimestamp() >= end)
@@ -190,9 +196,10 @@ internal sealed partial class LoadGenerator : IDisposable
                 }
             }
 
-            if (completed == 0 && _options.UsesInterrupts)
+            if (completed == 0 && _options.UsesInterrupts && !TrySleep())
             {
-                Sleep();
+                // Nothing came for long: the next turn looks why.
+                rounds = 0xff;
             }
         }
     }
@@ -299,20 +306,21 @@ internal sealed partial class LoadGenerator : IDisposable
 
     private void Drain()
     {
-        var end = Environment.TickCount64 + IdleLimitMilliseconds;
+        var start = Environment.TickCount64;
         for (var queue = 0; queue < _queues.Length; queue++)
         {
             while (_queues[queue].Ring.UnderWayCount > 0)
             {
-                if (Turn(queue, refill: false) == 0 && Environment.TickCount64 > end)
+                if (Turn(queue, refill: false) == 0)
                 {
-                    ThrowIdle();
+                    CheckIdle(start);
                 }
             }
         }
     }
 
-    private void Sleep()
+    /// <summary>Waits for an interrupt; false if none came.</summary>
+    private bool TrySleep()
     {
         for (var queue = 0; queue < _queues.Length; queue++)
         {
@@ -323,7 +331,7 @@ internal sealed partial class LoadGenerator : IDisposable
                     _queues[armed].Ring.DisableInterrupts();
                 }
 
-                return;
+                return true;
             }
         }
 
@@ -331,6 +339,11 @@ internal sealed partial class LoadGenerator : IDisposable
         var count = _epoll.Wait(events, InterruptWaitMilliseconds);
         for (var i = 0; i < count; i++)
         {
+            if (events[i].Token == (ulong)_queues.Length)
+            {
+                ThrowGone();
+            }
+
             _queues[events[i].Token].Call.Drain();
             _interrupts++;
         }
@@ -339,6 +352,8 @@ internal sealed partial class LoadGenerator : IDisposable
         {
             queue.Ring.DisableInterrupts();
         }
+
+        return count > 0;
     }
 
     private ulong NextPlace()
@@ -362,6 +377,28 @@ internal sealed partial class LoadGenerator : IDisposable
         return _random * 0x2545_f491_4f6c_dd1d;
     }
 
-    private void ThrowIdle() =>
-        throw new FrontEndException($"the server gave nothing back for {IdleLimitMilliseconds / 1000} s ({_queues.Sum(queue => queue.Ring.UnderWayCount)} requests under way)");
+    /// <summary>Nothing came back in a turn: gives up where nothing can come any more, or nothing has for long.</summary>
+    private void CheckIdle(long since)
+    {
+        var idle = Environment.TickCount64 - since;
+        if (idle < LookAfterMilliseconds)
+        {
+            return;
+        }
+
+        Span<EpollEvent> events = stackalloc EpollEvent[1];
+        if (_serverGone.Wait(events, 0) > 0)
+        {
+            ThrowGone();
+        }
+
+        if (idle > IdleLimitMilliseconds)
+        {
+            throw new FrontEndException(
+                $"the server gave nothing back for {IdleLimitMilliseconds / 1000} s ({_queues.Sum(queue => queue.Ring.UnderWayCount)} requests under way)");
+        }
+    }
+
+    private void ThrowGone() =>
+        throw new FrontEndException($"the server closed the connection with {_queues.Sum(queue => queue.Ring.UnderWayCount)} requests under way");
 }

@@ -193,13 +193,23 @@ internal sealed partial class Reactor : IReactor, IAsyncDisposable
 
     private void WakeUp()
     {
+        // Held while it is written to: the thread closes it when it ends, and its number may be another file's at once.
+        var isHeld = false;
         try
         {
-            EventFd.SignalRaw(_wake.Raw);
+            _wake.DangerousAddRef(ref isHeld);
+            EventFd.SignalRaw(_wakeFileDescriptor);
         }
         catch (ObjectDisposedException)
         {
             // The thread ended in between: nobody is left to wake.
+        }
+        finally
+        {
+            if (isHeld)
+            {
+                _wake.DangerousRelease();
+            }
         }
     }
 

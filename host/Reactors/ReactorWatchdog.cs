@@ -18,6 +18,7 @@ internal sealed class ReactorWatchdog : IDisposable
     private readonly TimeSpan _giveUpAfter;
     private readonly Action<string>? _onGivenUp;
     private bool _hasGivenUp;
+    private long _lastLook;
 
     /// <summary>Starts to watch.</summary>
     /// <param name="reactors">Started reactors.</param>
@@ -30,7 +31,9 @@ internal sealed class ReactorWatchdog : IDisposable
         _onGivenUp = onGivenUp;
         _reactors = reactors;
         _logger = logger;
+        _lastLook = Stopwatch.GetTimestamp();
         _seen = new (long, long, bool)[reactors.Count];
+        Array.Fill(_seen, (-1, _lastLook, false));
         _interval = reactors.Select(reactor => reactor.StuckAfter).DefaultIfEmpty(TimeSpan.FromSeconds(1)).Min() / 4;
         _thread = new Thread(Watch) { Name = "reactor watchdog", IsBackground = true };
         _thread.Start();
@@ -51,17 +54,27 @@ internal sealed class ReactorWatchdog : IDisposable
     {
         while (!_stop.Wait(_interval))
         {
-            for (var i = 0; i < _reactors.Count; i++)
-            {
-                Look(_reactors[i], ref _seen[i]);
-            }
+            LookAtAll(Stopwatch.GetTimestamp());
         }
     }
 
-    private void Look(Reactor reactor, ref (long Turn, long Since, bool IsReported) seen)
+    /// <summary>Looks at each reactor once. The watchdog's thread; tests, whose own interval never ends.</summary>
+    /// <param name="now">A stopwatch timestamp.</param>
+    internal void LookAtAll(long now)
+    {
+        // A machine that was paused, or so busy that this thread did not run either, says nothing about a reactor: only as much as was to pass between two looks counts.
+        var missed = Math.Max(0, now - _lastLook - (2 * (long)(_interval.TotalSeconds * Stopwatch.Frequency)));
+        _lastLook = now;
+        for (var i = 0; i < _reactors.Count; i++)
+        {
+            _seen[i].Since += missed;
+            Look(_reactors[i], ref _seen[i], now);
+        }
+    }
+
+    private void Look(Reactor reactor, ref (long Turn, long Since, bool IsReported) seen, long now)
     {
         var (turn, isAsleep) = reactor.GetProgress();
-        var now = Stopwatch.GetTimestamp();
         var state = reactor.Health.State;
         if (state is ReactorHealthState.Stopped or ReactorHealthState.Failed)
         {

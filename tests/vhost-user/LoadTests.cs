@@ -64,6 +64,20 @@ public sealed class LoadTests
         Assert.Contains("requests failed", Assert.Throws<FrontEndException>(() => generator.Run()).Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_load_ends_when_its_server_is_gone(bool usesInterrupts)
+    {
+        await using var server = await BlkServer.StartAsync();
+        using var generator = new LoadGenerator(Options(server) with { QueueDepth = 4, UsesInterrupts = usesInterrupts, Seconds = 3600 });
+        var run = Task.Factory.StartNew(generator.Run, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        await TransportHarness.WaitForAsync(() => server.Port.Counts.Sum() > 100, "the load runs");
+        await server.Harness.Transport.StopAsync(CancellationToken.None);
+        var fault = await Assert.ThrowsAsync<FrontEndException>(() => run.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
+        Assert.Contains("the server closed the connection", fault.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Percentiles_are_those_of_a_sorted_list_within_the_width_of_a_bucket() =>
         Gen.Select(Gen.Long[0, 1L << 40].Array[1, 200], Gen.Double[0.01, 1]).Sample((values, share) =>
