@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Globalization;
 using Vhost.Abstractions;
 using Vhost.ContractKit;
@@ -106,6 +107,67 @@ public sealed unsafe class DataPathTests
         Assert.Equal(0, harness.Model.Counters.Violations);
     }
 
+    /// <summary>AWUPF, NSFEAT and NAWUPF, NABSPF of namespace 1, MDTS, and what its bdev promises; 65,535 stands for 65,536 blocks.</summary>
+    [Theory]
+    [InlineData(0, -1, 0, 5, 1u)]
+    [InlineData(15, -1, 0, 5, 16u)]
+    [InlineData(15, 7, 0, 5, 8u)]
+    [InlineData(15, 31, 0, 5, 32u)]
+    [InlineData(15, 31, 64, 5, 0u)] // cut in two wherever the boundaries lie
+    [InlineData(65535, -1, 0, 1, 16u)] // two pages a command
+    [InlineData(65535, -1, 0, 5, 256u)]
+    public void What_the_device_writes_atomically_is_promised(int controller, int ofNamespace, int boundary, int transferShift, uint blocks)
+    {
+        using var harness = new NvmeHarness(new NvmeSettings
+        {
+            MaxTransferShift = (byte)transferShift,
+            PatchController = data => BinaryPrimitives.WriteUInt16LittleEndian(data.AsSpan(528), (ushort)controller),
+            PatchNamespace = (id, data) =>
+            {
+                data[24] |= (byte)(id == 1 && ofNamespace >= 0 ? 0x02 : 0);
+                BinaryPrimitives.WriteUInt16LittleEndian(data.AsSpan(36), (ushort)Math.Max(0, ofNamespace));
+                BinaryPrimitives.WriteUInt16LittleEndian(data.AsSpan(44), (ushort)boundary);
+            },
+        }).Start();
+        Assert.Equal(blocks, harness.Bdevs.Bdev.Info.AtomicWriteBlocks);
+    }
+
+    [Fact]
+    public void An_atomic_write_is_one_command_wherever_its_data_lie()
+    {
+        var writes = 0;
+        using var harness = new NvmeHarness(new NvmeSettings
+        {
+            MaxTransferShift = 5,
+            PatchController = data => BinaryPrimitives.WriteUInt16LittleEndian(data.AsSpan(528), 127),
+            OnIo = command =>
+            {
+                writes += command.Opcode == 1 ? 1 : 0;
+                return NvmeFault.None;
+            },
+        }).Start();
+        harness.AnnounceGuest(length: Length / 2);
+        using var driver = harness.Bdevs.Open();
+        Assert.Equal(Length / 512u, harness.Bdevs.Bdev.Info.AtomicWriteBlocks);
+        new Random(1).NextBytes(new Span<byte>(harness.Guest, Length));
+
+        // Half of it is reachable; then all of it, but not by entries of whole pages.
+        Assert.Equal(BlockStatus.Success, driver.Run(BlockOperation.Write, 8, Length / 512, harness.Guest, Length, BlockRequestFlags.Atomic));
+        Assert.Equal((1, 1L), (writes, harness.Bounced));
+        Assert.Equal(BlockStatus.Success, driver.Run(BlockOperation.Write, 8, Length / 512, harness.Guest, Length));
+        Assert.True(writes > 2);
+        Assert.True(driver.Read(8, Length / 512).AsSpan().SequenceEqual(new Span<byte>(harness.Guest, Length)));
+
+        writes = 0;
+        var segments = stackalloc IoSegment[2];
+        segments[0] = new IoSegment(harness.Guest, 5 * 512);
+        segments[1] = new IoSegment(harness.Guest + 8192, 3 * 512);
+        Assert.Equal(BlockStatus.Success, Run(driver, BlockOperation.Write, 500, 8, segments, 2, BlockRequestFlags.Atomic));
+        Assert.Equal(1, writes);
+        Assert.True(driver.Read(505, 3).AsSpan().SequenceEqual(new Span<byte>(harness.Guest + 8192, 3 * 512)));
+        Assert.Equal(0, harness.Model.Counters.Violations);
+    }
+
     [Fact]
     public void Each_operation_becomes_its_command()
     {
@@ -189,9 +251,10 @@ public sealed unsafe class DataPathTests
         Assert.True(new Span<byte>(source, Length).SequenceEqual(new Span<byte>(target, Length)));
     }
 
-    private static BlockStatus Run(BdevDriver driver, BlockOperation operation, ulong start, ulong count, IoSegment* segments, int segmentCount)
+    private static BlockStatus Run(BdevDriver driver, BlockOperation operation, ulong start, ulong count, IoSegment* segments, int segmentCount, BlockRequestFlags flags = BlockRequestFlags.None)
     {
         driver.Add(0, operation, start, count);
+        driver.Request(0)->Flags = flags;
         driver.Request(0)->Segments = segments;
         driver.Request(0)->SegmentCount = segmentCount;
         driver.Submit();

@@ -131,6 +131,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
         DiscardReadsZeroes = identity.DiscardReadsZeroes,
         OptimalTransferBlocks = identity.OptimalTransferBlocks,
         DiscardGranularityBlocks = identity.DiscardGranularityBlocks,
+        AtomicWriteBlocks = Math.Min(identity.AtomicWriteBlocks ?? controller.AtomicWriteBlocks, IoQueuePair.GetMaxAtomicBytes(controller) / identity.BlockSizeBytes),
         Operations = BlockOperations.Read | BlockOperations.Write | BlockOperations.Flush
             | (controller.HasDatasetManagement ? BlockOperations.Discard : 0)
             | (controller.HasWriteZeroes ? BlockOperations.WriteZeroes : 0)

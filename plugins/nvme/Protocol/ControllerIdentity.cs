@@ -43,6 +43,9 @@ internal sealed record ControllerIdentity
     /// <summary>Whether the submission entry can be 64 bytes and the completion entry 16, as every controller must allow.</summary>
     public required bool HasStandardEntrySizes { get; init; }
 
+    /// <summary>The greatest write, in blocks, that a loss of power leaves wholly done or not at all (AWUPF + 1).</summary>
+    public required uint AtomicWriteBlocks { get; init; }
+
     /// <summary>How long an orderly shutdown takes at most (RTD3E), or null where the controller does not say.</summary>
     public required TimeSpan? ShutdownTime { get; init; }
 
@@ -70,6 +73,7 @@ internal sealed record ControllerIdentity
             HasDatasetManagement = (optionalNvm & 4) != 0,
             HasWriteZeroes = (optionalNvm & 8) != 0,
             HasVolatileWriteCache = (data[525] & 1) != 0,
+            AtomicWriteBlocks = BinaryPrimitives.ReadUInt16LittleEndian(data[528..]) + 1u,
             HasSgl = sgl is 1 or 2,
             SglNeedsDwords = sgl == 2,
         };

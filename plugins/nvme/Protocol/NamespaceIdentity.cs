@@ -17,6 +17,12 @@ internal sealed record NamespaceIdentity
 
     public required uint DiscardGranularityBlocks { get; init; }
 
+    /// <summary>
+    /// The greatest write, in blocks, that a loss of power leaves wholly done or not at all (NAWUPF + 1); null where the controller's counts; 0 where boundaries (NABSPF) would cut
+    /// it in two, wherever they lie.
+    /// </summary>
+    public required uint? AtomicWriteBlocks { get; init; }
+
     /// <summary>NGUID, or EUI-64 padded, or null.</summary>
     public required Guid? Uuid { get; init; }
 
@@ -80,6 +86,9 @@ internal sealed record NamespaceIdentity
             DiscardReadsZeroes = (data[33] & 7) == 1,
             OptimalTransferBlocks = hasOptimalFields && BitOperations.IsPow2(preferredWrite) ? preferredWrite : BinaryPrimitives.ReadUInt16LittleEndian(data[46..]),
             DiscardGranularityBlocks = hasOptimalFields ? preferredDiscard : 0,
+            AtomicWriteBlocks = BinaryPrimitives.ReadUInt16LittleEndian(data[44..]) != 0 ? 0
+                : (data[24] & 0x02) != 0 ? BinaryPrimitives.ReadUInt16LittleEndian(data[36..]) + 1u
+                : null,
             Uuid = ReadIdentity(data),
             IsWriteProtected = (data[99] & 1) != 0,
         };

@@ -12,6 +12,10 @@ internal sealed unsafe partial class IoQueuePair
     private const ulong MaxBlocksPerCommand = 65536;
     private const ulong MaxBlocksPerRange = uint.MaxValue;
 
+    /// <summary>The greatest write that is one command wherever its data lie: what a command moves, and what a bounce buffer holds.</summary>
+    /// <param name="identity">The controller.</param>
+    public static uint GetMaxAtomicBytes(ControllerIdentity identity) => (uint)nuint.Min(BounceBuffers.BufferBytes, nuint.Min(DataMapper.MaxTransferBytes, identity.MaxTransferBytes));
+
     /// <inheritdoc/>
     [SkipLocalsInit]
     protected override void Pump()
@@ -98,8 +102,9 @@ internal sealed unsafe partial class IoQueuePair
         slot.SegmentOffset = progress.SegmentOffset;
         var list = (ulong*)_memory!.Lists.Page(id, out var listIova);
         var mapped = _mapper!.Map(cursor, limit, blockBytes - 1, list, listIova, ref command);
-        if (mapped == 0)
+        if (mapped == 0 || (mapped != limit && (request->Flags & BlockRequestFlags.Atomic) != 0))
         {
+            // Not reachable, or only by two commands, of which the device may do one alone: an atomic write is no longer than a buffer.
             if (!TryBounce(ref slot, request, cursor, limit, out mapped))
             {
                 return false;
