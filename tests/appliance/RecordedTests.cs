@@ -37,7 +37,7 @@ public sealed class RecordedTests
             await vm.CheckAsync("set -e; modprobe dm_log_writes; mkdir -p /app; mount -o ro /dev/vda /app");
             for (int i = 0; i < modes.Length; i++)
             {
-                int seed = Random.Shared.Next(1_000_000);
+                int seed = TestSeed.Get() + i;
                 string promises = await vm.CheckAsync(Script(i, modes[i], seed), TimeSpan.FromSeconds(300));
                 await vm.CheckAsync("sync");
                 (int promised, int compared) = Check(scenario.FilePath($"log-{modes[i]}"), promises);

@@ -22,7 +22,7 @@ public sealed class DurabilityTests
         await using var scenario = new Scenario();
         await scenario.WatchAsync(async () =>
         {
-            int seed = Random.Shared.Next(1_000_000);
+            int seed = TestSeed.Get();
             TestContext.Current.TestOutputHelper!.WriteLine($"seed {seed}");
             string socket = scenario.FilePath("s");
             string log = scenario.FilePath("log");

@@ -24,7 +24,7 @@ public sealed class KillTests
     /// <param name="build">The build to start for the nth time.</param>
     private static async Task KillAsync(int kills, Func<int, string> build)
     {
-        int seed = Seed();
+        int seed = TestSeed.Get();
         TestContext.Current.TestOutputHelper!.WriteLine($"seed {seed}");
         var random = new Random(seed);
         GuestKind[] kinds =
@@ -87,8 +87,4 @@ public sealed class KillTests
 
         string Socket(int i) => scenario.FilePath($"{i}.sock");
     }
-
-    private static int Seed() => Environment.GetEnvironmentVariable("VHOST_TEST_SEED") is { Length: > 0 } seed
-        ? int.Parse(seed, CultureInfo.InvariantCulture)
-        : Random.Shared.Next(1_000_000);
 }

@@ -48,11 +48,13 @@ public sealed class AllocationTests
         }
 
         Run(50_000);
-        var before = GC.GetAllocatedBytesForCurrentThread();
-        var begin = Stopwatch.GetTimestamp();
-        Run(Requests);
-        var elapsed = Stopwatch.GetElapsedTime(begin);
-        var allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        var elapsed = TimeSpan.Zero;
+        var allocated = Allocations.LeastOfRounds(() =>
+        {
+            var begin = Stopwatch.GetTimestamp();
+            Run(Requests);
+            elapsed = Stopwatch.GetElapsedTime(begin);
+        });
         TestContext.Current.TestOutputHelper?.WriteLine($"{allocated} bytes; {Requests / elapsed.TotalSeconds / 1000:F0} k requests/s with the driver on the same thread");
         Assert.Equal(0, disk.Counts[1]);
         Assert.True(disk.Counts[0] >= Requests);
