@@ -11,6 +11,9 @@ namespace Vhost.Host.Observability;
 /// <summary>Gives metrics to who wants them, by OpenTelemetry. Its assemblies are loaded only if somebody does.</summary>
 internal sealed class MetricsExport : IDisposable
 {
+    // Where a collector takes metrics over HTTP, unless it is told another path.
+    private const string HttpPath = "/v1/metrics";
+
     private readonly MeterProvider _provider;
     private readonly FaultListener _faults;
 
@@ -29,7 +32,7 @@ internal sealed class MetricsExport : IDisposable
         {
             builder.AddOtlpExporter((exporter, reader) =>
             {
-                exporter.Endpoint = collector;
+                exporter.Endpoint = observe.UsesHttp && collector.AbsolutePath == "/" ? new Uri(collector, HttpPath) : collector;
                 exporter.Protocol = observe.UsesHttp ? OtlpExportProtocol.HttpProtobuf : OtlpExportProtocol.Grpc;
                 reader.PeriodicExportingMetricReaderOptions.ExportIntervalMilliseconds = (int)observe.Interval.TotalMilliseconds;
             });
@@ -93,7 +96,7 @@ internal sealed class MetricsExport : IDisposable
 
             logger.LogWarning(
                 HostEvents.MetricsNotSent,
-                "metrics: {Failure} ({Suppressed} more since the last message)",
+                "metrics were not sent: {Failure} ({Suppressed} more since the last message). guests are served as before; is there a collector at observe.otlp, and does it speak observe.otlpProtocol?",
                 string.Join("; ", eventData.Payload?.Select(part => part?.ToString()?.Split('\n')[0]) ?? [eventData.EventName]),
                 Interlocked.Exchange(ref _suppressed, 0));
         }

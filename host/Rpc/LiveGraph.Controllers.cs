@@ -274,7 +274,7 @@ internal sealed partial class LiveGraph
             ?? _delayed.Keys.FirstOrDefault();
         if (taken is not null)
         {
-            throw RpcException.Busy($"the transport of \"{taken}\" occupies the one place that rpc.{ManifestSections.DefaultTransportKey} names; put {ManifestSections.ControllerPlaceholder} into it");
+            throw RpcException.Busy($"\"{taken}\" occupies the one place that rpc.{ManifestSections.DefaultTransportKey} (with -T vvu: -S) names; delete that first, or give the manifest a transport and a controller of their own. The path of a socket may have {ManifestSections.ControllerPlaceholder} in it, so that each controller has its own");
         }
 
         PreviewSection(name, section);

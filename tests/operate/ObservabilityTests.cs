@@ -13,16 +13,10 @@ public sealed partial class ObservabilityTests
     private static int _lastPort = Random.Shared.Next(10_000);
 
     [Fact]
-    public async Task Prometheus_scrapes_and_a_collector_gets_what_vhostd_counts()
+    public async Task Prometheus_scrapes_what_vhostd_counts()
     {
         var port = FreePort();
-        using var collector = new HttpListener();
-        var collectorPort = FreePort();
-        collector.Prefixes.Add($"http://127.0.0.1:{collectorPort}/");
-        collector.Start();
-        var collected = CollectAsync(collector);
-        await using var vhostd = await Vhostd.StartAsync(
-            "--metrics", $"127.0.0.1:{port}", "--otlp", $"http://127.0.0.1:{collectorPort}/v1/metrics", "--set", "observe.otlpProtocol=http", "--set", "observe.otlpIntervalSeconds=1");
+        await using var vhostd = await Vhostd.StartAsync("--metrics", $"127.0.0.1:{port}");
         await vhostd.AddNullDiskAsync();
         using var http = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}") };
 
@@ -44,9 +38,6 @@ public sealed partial class ObservabilityTests
             "health in /metrics");
         Assert.Equal(64 << 20, Sample(scrape, "vhostd_bdev_size_bytes", "bdev=\"N0\""));
         Assert.Contains("dotnet_gc_", scrape, StringComparison.Ordinal);
-
-        var body = await collected.WaitAsync(TimeSpan.FromSeconds(120), TestContext.Current.CancellationToken);
-        Assert.Contains("vhostd.bdev.operations", Encoding.Latin1.GetString(body), StringComparison.Ordinal);
 
         await Vhostd.WaitForAsync(
             async () =>
@@ -173,26 +164,10 @@ public sealed partial class ObservabilityTests
         }
     }
 
-    private static async Task BenchAsync(Vhostd vhostd)
+    internal static async Task BenchAsync(Vhostd vhostd)
     {
         var (code, _, error) = await Vhostd.RunAsync("bench", "vhost.0", "-s", vhostd.RpcSocket, "--seconds", "1", "--warm-up", "0", "--interrupt", "--json");
         Assert.True(code == 0, error);
-    }
-
-    private static async Task<byte[]> CollectAsync(HttpListener listener)
-    {
-        while (true)
-        {
-            var context = await listener.GetContextAsync();
-            using var body = new MemoryStream();
-            await context.Request.InputStream.CopyToAsync(body);
-            context.Response.StatusCode = 200;
-            context.Response.Close();
-            if (Encoding.Latin1.GetString(body.ToArray()).Contains("vhostd.bdev.operations", StringComparison.Ordinal))
-            {
-                return body.ToArray();
-            }
-        }
     }
 
     private static double Sample(string scrape, string name, params string[] labels)
