@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json.Nodes;
-using Vhost.Linux;
 using Vhost.Testing.FrontEnd;
 
 namespace Vhost.Vvu.Tests;
@@ -55,7 +54,9 @@ public sealed class SpdkStartTests
         Assert.Equal(["vhost.1"], await ControllersAsync(rpc, harness.VfioUserSocket));
         using (var device = harness.Connect(isScsi: false))
         {
-            Assert.Equal(1, device.QueueCount);
+            var requests = new VirtioBlkRequests(device, 1, 4096);
+            Assert.True(requests.Execute(device.RequestQueue(0), 0, isWrite: false, 0, 4096), requests.DescribeResult(0));
+            Assert.Equal(-1, requests.Data(0).Span.IndexOfAnyExcept((byte)0x5a));
         }
 
         Assert.Equal(0, vhostd.Stop());
@@ -117,7 +118,7 @@ public sealed class SpdkStartTests
 
         public int Stop()
         {
-            Assert.Equal(0, Signals.Send(_process.Id));
+            using var kill = Process.Start("kill", $"-TERM {_process.Id}");
             Assert.True(_process.WaitForExit(Limit), $"it does not stop:\n{_log}");
             return _process.ExitCode;
         }
@@ -131,16 +132,6 @@ public sealed class SpdkStartTests
             }
 
             _process.Dispose();
-        }
-
-        private static class Signals
-        {
-            public static int Send(int processId)
-            {
-                using var kill = Process.Start("kill", $"-TERM {processId}");
-                kill.WaitForExit();
-                return kill.ExitCode;
-            }
         }
     }
 }

@@ -14,12 +14,15 @@ internal sealed class VhostdProcess : IDisposable
 
     private VhostdProcess(string manifest)
     {
-        _process = Process.Start(new ProcessStartInfo(FindProgram(), ["run", manifest]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        _process = Process.Start(new ProcessStartInfo(Program, ["run", manifest]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         _process.OutputDataReceived += (_, line) => _lines.Enqueue(line.Data ?? "");
         _process.ErrorDataReceived += (_, line) => _lines.Enqueue(line.Data ?? "");
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
     }
+
+    /// <summary>The program.</summary>
+    public static string Program { get; } = FindProgram();
 
     /// <summary>What it logged.</summary>
     public string Log => string.Join('\n', _lines);
