@@ -30,6 +30,9 @@ public enum OpenMode
     /// <summary>O_DSYNC: each write is on stable storage when it returns.</summary>
     DataSync = 0x1000,
 
+    /// <summary>O_NOATIME: reads leave the time of the last access alone. For the file's owner, or with CAP_FOWNER; others get EPERM.</summary>
+    NoAccessTime = 0x40000,
+
     /// <summary>O_DIRECT: bypass the page cache; translated to the architecture's bit.</summary>
     Direct = 1 << 28,
 
