@@ -27,6 +27,7 @@ public sealed unsafe class IoUring : FileDescriptor
     private const uint IORING_UNREGISTER_FILES = 3; // linux/io_uring.h
     private const uint IORING_REGISTER_EVENTFD = 4; // linux/io_uring.h
     private const uint IORING_UNREGISTER_EVENTFD = 5; // linux/io_uring.h
+    private const uint IORING_REGISTER_FILES_UPDATE = 6; // linux/io_uring.h
     private const uint IORING_REGISTER_PROBE = 8; // linux/io_uring.h
     private const uint IORING_REGISTER_ENABLE_RINGS = 12; // linux/io_uring.h
 
@@ -240,17 +241,28 @@ public sealed unsafe class IoUring : FileDescriptor
     public void UnregisterBuffers() => Register(IORING_UNREGISTER_BUFFERS, null, 0, "IORING_UNREGISTER_BUFFERS");
 
     /// <summary>Registers files for <see cref="IoUringRequestFlags.FixedFile"/>.</summary>
-    /// <param name="fds">Descriptor numbers; the ring holds references of its own.</param>
-    /// <exception cref="LinuxException">The kernel refuses.</exception>
-    public void RegisterFiles(ReadOnlySpan<int> fds)
+    /// <param name="fds">Descriptor numbers, -1 for places that are free (Linux 5.5 and newer); the ring holds references of its own.</param>
+    /// <returns>False if the kernel refuses.</returns>
+    public bool TryRegisterFiles(ReadOnlySpan<int> fds)
     {
         fixed (int* numbers = fds)
         {
-            Register(IORING_REGISTER_FILES, numbers, (uint)fds.Length, "IORING_REGISTER_FILES");
+            return Libc.io_uring_register(Libc.SYS_io_uring_register, Raw, IORING_REGISTER_FILES, numbers, (uint)fds.Length) >= 0;
         }
     }
 
-    /// <summary>Ends <see cref="RegisterFiles"/>.</summary>
+    /// <summary>Puts another file in a registered place. The file that was there is let go when the last request with it is done; Linux 6.13 and newer does that at once.</summary>
+    /// <param name="index">The place.</param>
+    /// <param name="fd">Descriptor number, or -1 for none.</param>
+    /// <returns>False if the kernel refuses.</returns>
+    public bool TryUpdateFile(int index, int fd)
+    {
+        // SAFETY: struct io_uring_rsrc_update: u32 offset, u32 reserved, u64 address of the numbers. The kernel reads it within the call.
+        var update = stackalloc ulong[2] { (uint)index, (ulong)&fd };
+        return Libc.io_uring_register(Libc.SYS_io_uring_register, Raw, IORING_REGISTER_FILES_UPDATE, update, 1) == 1;
+    }
+
+    /// <summary>Ends <see cref="TryRegisterFiles"/>.</summary>
     /// <exception cref="LinuxException">The kernel refuses.</exception>
     public void UnregisterFiles() => Register(IORING_UNREGISTER_FILES, null, 0, "IORING_UNREGISTER_FILES");
 

@@ -10,18 +10,21 @@ namespace Vhost.Plugins.File;
 internal sealed partial class BackingFile
 {
     private readonly FileDescriptor _descriptor;
+    private readonly FileDescriptor? _reading;
     private readonly ILogger _logger;
     private int _references = 1;
     private int _syncFailed;
     private int _bounceNoted;
     private long _bouncedRequests;
 
-    internal BackingFile(string bdevName, FileDescriptor descriptor, BackingFileFacts facts, ILogger logger)
+    internal BackingFile(string bdevName, FileDescriptor descriptor, FileDescriptor? reading, BackingFileFacts facts, ILogger logger)
     {
         _descriptor = descriptor;
+        _reading = reading;
         _logger = logger;
         Facts = facts;
         Descriptor = descriptor.Raw;
+        ReadingDescriptor = reading?.Raw ?? FileTable.None;
         BdevName = bdevName;
         Workers = new BlockingWorkers(bdevName);
         CanPunch = facts.CanPunch;
@@ -36,6 +39,9 @@ internal sealed partial class BackingFile
 
     /// <summary>The descriptor's number; valid while a reference is held.</summary>
     public int Descriptor { get; }
+
+    /// <summary>The number of another descriptor, which only reads and holds no lock, for an io_uring's table; <see cref="FileTable.None"/> where there is none.</summary>
+    public int ReadingDescriptor { get; }
 
     /// <summary>Threads for system calls that block.</summary>
     public BlockingWorkers Workers { get; }
@@ -71,6 +77,7 @@ internal sealed partial class BackingFile
         if (Interlocked.Decrement(ref _references) == 0)
         {
             Workers.Stop();
+            _reading?.Dispose();
             _descriptor.Dispose();
         }
     }

@@ -32,7 +32,8 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
         try
         {
             Lock(descriptor);
-            return new BackingFile(bdevName, descriptor, Examine(descriptor), logger);
+            var facts = Examine(descriptor);
+            return new BackingFile(bdevName, descriptor, TryOpenForReading(descriptor, facts), facts, logger);
         }
         catch
         {
@@ -105,7 +106,7 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
         mode |= isBlockDevice && !options.ReadOnly && !options.Migration ? OpenMode.Exclusive : 0;
         try
         {
-            return OpenWithoutAccessTimes(mode);
+            return OpenWithoutAccessTimes(_path, mode);
         }
         catch (LinuxException e)
         {
@@ -114,16 +115,37 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
     }
 
     /// <summary>When a disk was last read says nothing to anybody, and to look whether it is to be noted costs each read some 5 % of its time.</summary>
-    private FileDescriptor OpenWithoutAccessTimes(OpenMode mode)
+    private static FileDescriptor OpenWithoutAccessTimes(string path, OpenMode mode)
     {
         try
         {
-            return FileIo.Open(_path, mode | OpenMode.NoAccessTime);
+            return FileIo.Open(path, mode | OpenMode.NoAccessTime);
         }
         catch (LinuxException e) when (e.Error == Errno.EPERM)
         {
             // Somebody else's file. Where it may not be opened at all, the second attempt says so.
-            return FileIo.Open(_path, mode);
+            return FileIo.Open(path, mode);
+        }
+    }
+
+    /// <summary>
+    /// Opens the very file once more, for an io_uring's table. Not where somebody else's file system may hold reads by another descriptor against the lock, and not where
+    /// reads do not go through the io_uring.
+    /// </summary>
+    private FileDescriptor? TryOpenForReading(FileDescriptor descriptor, BackingFileFacts facts)
+    {
+        if (facts.IsInMemory || !(facts.IsBlockDevice || FileSystemType.IsOnLocalDisk(descriptor.Raw)))
+        {
+            return null;
+        }
+
+        try
+        {
+            return OpenWithoutAccessTimes($"/proc/self/fd/{descriptor.Raw}", OpenMode.ReadOnly | (options.Direct ? OpenMode.Direct : 0));
+        }
+        catch (LinuxException)
+        {
+            return null; // It only makes reads faster.
         }
     }
 

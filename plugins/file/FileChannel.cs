@@ -23,7 +23,7 @@ internal sealed class FileChannel : IBdevChannel
         File = file;
         BlockSizeBytes = blockSizeBytes;
         file.AddReference();
-        Index = queue.Join(this);
+        (Index, FileNumber) = queue.Join(this);
     }
 
     /// <summary>The file.</summary>
@@ -34,6 +34,9 @@ internal sealed class FileChannel : IBdevChannel
 
     /// <summary>Its place in the queue.</summary>
     public int Index { get; }
+
+    /// <summary>Its file's number in the queue's io_uring, or <see cref="FileTable.None"/>.</summary>
+    public int FileNumber { get; }
 
     /// <summary>Slots in use.</summary>
     public int SlotsInUse { get; set; }

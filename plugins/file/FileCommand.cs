@@ -24,6 +24,9 @@ internal unsafe struct FileCommand
     public FallocateMode Mode;
     public int FileDescriptor;
 
+    /// <summary>Its number in the io_uring's table, for reads; or <see cref="FileTable.None"/>.</summary>
+    public int FileNumber;
+
     /// <summary>Number of vectors, for the vector kinds.</summary>
     public int VectorCount;
 
@@ -36,29 +39,32 @@ internal unsafe struct FileCommand
     // SAFETY: Data stays valid until the completion: the submitter answers for guest memory, the queue for bounce buffers.
     public readonly void Prepare(IoUringEntry* entry, ulong userData)
     {
+        var file = FileNumber == FileTable.None ? FileDescriptor : FileNumber;
         switch (Kind)
         {
             case FileCommandKind.Read:
-                entry->PrepareRead(FileDescriptor, Data, (uint)LengthBytes, Offset, userData, Flags);
+                entry->PrepareRead(file, Data, (uint)LengthBytes, Offset, userData, Flags);
                 break;
             case FileCommandKind.Write:
-                entry->PrepareWrite(FileDescriptor, Data, (uint)LengthBytes, Offset, userData, Flags);
+                entry->PrepareWrite(file, Data, (uint)LengthBytes, Offset, userData, Flags);
                 break;
             case FileCommandKind.ReadVector:
-                entry->PrepareReadVector(FileDescriptor, (IoVector*)Data, VectorCount, Offset, userData, Flags);
+                entry->PrepareReadVector(file, (IoVector*)Data, VectorCount, Offset, userData, Flags);
                 break;
             case FileCommandKind.WriteVector:
-                entry->PrepareWriteVector(FileDescriptor, (IoVector*)Data, VectorCount, Offset, userData, Flags);
+                entry->PrepareWriteVector(file, (IoVector*)Data, VectorCount, Offset, userData, Flags);
                 break;
             case FileCommandKind.Sync:
-                entry->PrepareFsync(FileDescriptor, userData);
+                entry->PrepareFsync(file, userData);
                 break;
             case FileCommandKind.Fallocate:
-                entry->PrepareFallocate(FileDescriptor, Mode, Offset, LengthBytes, userData);
+                entry->PrepareFallocate(file, Mode, Offset, LengthBytes, userData);
                 break;
             default:
                 throw new InvalidOperationException($"{Kind} is no io_uring operation");
         }
+
+        entry->Flags = FileNumber == FileTable.None ? IoUringRequestFlags.None : IoUringRequestFlags.FixedFile;
     }
 
     /// <summary>Makes the system call, blocking; the byte count (0 for commands without data), or the negative error number.</summary>
@@ -66,6 +72,11 @@ internal unsafe struct FileCommand
     {
         switch (Kind)
         {
+            // Without flags there is a call that takes the buffer itself: the kernel has no vector to fetch and to check.
+            case FileCommandKind.Read when Flags == ReadWriteFlags.None:
+                return (int)FileIo.TryRead(FileDescriptor, Data, (nuint)LengthBytes, Offset);
+            case FileCommandKind.Write when Flags == ReadWriteFlags.None:
+                return (int)FileIo.TryWrite(FileDescriptor, Data, (nuint)LengthBytes, Offset);
             case FileCommandKind.Read or FileCommandKind.Write:
                 var vector = new IoVector(Data, (nuint)LengthBytes);
                 return (int)(Kind == FileCommandKind.Read

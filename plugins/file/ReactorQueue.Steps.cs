@@ -113,7 +113,7 @@ internal sealed unsafe partial class ReactorQueue
             }
         }
 
-        var command = CommandOf(slot, channel.File);
+        var command = CommandOf(slot, channel);
         if (command.LengthBytes == 0 && command.Kind is FileCommandKind.DiscardDevice)
         {
             Finish(index, BlockStatus.Success); // less than a block of the device: nothing to release
@@ -213,12 +213,13 @@ internal sealed unsafe partial class ReactorQueue
         }
     }
 
-    private FileCommand CommandOf(FileSlot* slot, BackingFile file)
+    private FileCommand CommandOf(FileSlot* slot, FileChannel channel)
     {
-        var request = slot->Request;
+        var file = channel.File;
         var command = new FileCommand
         {
             FileDescriptor = file.Descriptor,
+            FileNumber = slot->Step == FileStep.Transfer && slot->Request->Operation == BlockOperation.Read ? channel.FileNumber : FileTable.None,
             Offset = slot->Offset + slot->DoneBytes,
             LengthBytes = slot->TotalBytes - slot->DoneBytes,
         };

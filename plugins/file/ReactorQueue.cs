@@ -25,6 +25,7 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
     private const nuint CacheLineBytes = 128; // with its neighbour, which the CPU fetches along
 
     private readonly IoUring? _ring;
+    private readonly FileTable _files;
     private readonly EventFd _wake;
     private readonly IPollerRegistration _registration;
     private readonly FileSlot* _slots;
@@ -51,6 +52,7 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
         UsesIoUring = useIoUring;
         _wake = EventFd.Create();
         _ring = useIoUring ? CreateRing(_wake) : null;
+        _files = new FileTable(_ring);
         _workerDone = (int*)NativeMemory.AlignedAlloc(CacheLineBytes, CacheLineBytes);
         _workersInside = _workerDone + 1;
         *_workerDone = None;
@@ -82,18 +84,18 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
 
     /// <summary>Adds a channel.</summary>
     /// <param name="channel">The channel.</param>
-    /// <returns>Its index.</returns>
-    public int Join(FileChannel channel)
+    /// <returns>Its index, and its file's number in the io_uring's table.</returns>
+    public (int Index, int FileNumber) Join(FileChannel channel)
     {
-        var free = _channels.IndexOf(null);
-        if (free >= 0)
+        var index = _channels.IndexOf(null);
+        if (index < 0)
         {
-            _channels[free] = channel;
-            return free;
+            index = _channels.Count;
+            _channels.Add(null);
         }
 
-        _channels.Add(channel);
-        return _channels.Count - 1;
+        _channels[index] = channel;
+        return (index, _files.Add(index, channel.File.ReadingDescriptor));
     }
 
     /// <summary>Which channel a slot belongs to.</summary>
@@ -470,6 +472,7 @@ internal sealed unsafe partial class ReactorQueue : IPoller, IDisposable
         if (channel.IsClosed && channel.SlotsInUse == 0)
         {
             _channels[channel.Index] = null;
+            _files.Remove(channel.FileNumber);
             channel.File.Release();
 
             // Not at once: this may run within a turn of this very queue.

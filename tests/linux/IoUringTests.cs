@@ -55,6 +55,49 @@ public sealed unsafe class IoUringTests
     }
 
     [Fact]
+    public void A_registered_file_is_used_by_its_number_and_let_go_when_it_is_taken_out()
+    {
+        if (!Usable())
+        {
+            return;
+        }
+
+        using var directory = new TemporaryDirectory();
+        using FileDescriptor other = FileIo.Open(directory.File("d"), OpenMode.ReadWrite | OpenMode.Create);
+        using IoUring ring = IoUring.Create(8, Reactor);
+        using MemoryMapping memory = MemoryMapping.MapAnonymous(4096);
+        FileIo.WriteExactly(other.Raw, new byte[] { 1, 2, 3, 4 }, 0);
+        Assert.True(ring.TryRegisterFiles([-1, -1]));
+        using (FileDescriptor file = FileIo.Open(directory.File("d"), OpenMode.ReadWrite))
+        {
+            Assert.True(FileLock.TryLock(file.Raw, exclusive: true));
+            Assert.True(ring.TryUpdateFile(1, file.Raw));
+        }
+
+        // The ring holds the open file, and its lock with it.
+        Assert.False(FileLock.TryLock(other.Raw, exclusive: true));
+        Assert.Equal(4, ReadByNumber(1));
+        Assert.Equal([1, 2, 3, 4], new Span<byte>(memory.Address, 4).ToArray());
+        Assert.Equal(-Errno.EBADF, ReadByNumber(0));
+
+        Assert.True(ring.TryUpdateFile(1, -1));
+        Assert.Equal(-Errno.EBADF, ReadByNumber(1));
+        Assert.False(ring.TryUpdateFile(2, other.Raw));
+        if (Environment.OSVersion.Version >= new Version(6, 13)) // before that some time later
+        {
+            Assert.True(FileLock.TryLock(other.Raw, exclusive: true));
+        }
+
+        int ReadByNumber(int number)
+        {
+            IoUringEntry* entry = ring.TryGetEntry();
+            entry->PrepareRead(number, memory.Address, 4, 0, 9);
+            entry->Flags = IoUringRequestFlags.FixedFile;
+            return Complete(ring, 9);
+        }
+    }
+
+    [Fact]
     public void A_full_ring_gives_no_entry_until_submitted_and_batches_complete_whole()
     {
         if (!Usable())
