@@ -3,12 +3,15 @@ using Vhost.EndToEnd.Tests.Harness;
 
 namespace Vhost.ScsiEndToEnd.Tests;
 
-/// <summary>Two Linux guests on QEMU 11.1 that share a SCSI disk, the first of which has the conformance suite.</summary>
+/// <summary>Two Linux guests on QEMU 11.1 that share a SCSI disk, the first of which has the conformance suite, and a disk in memory for itself.</summary>
 public sealed class TwoGuestsTests : IAsyncLifetime
 {
     private const string TestUnitReady = "sg_raw /dev/sg0 00 00 00 00 00 00";
-    private const string Write = "dd if=/dev/urandom of=/dev/sda bs=4096 count=1 oflag=direct";
-    private const string Read = "dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct";
+
+    // Kernels name the disks of a controller in the order in which they come to it; the generic devices have the order of the targets.
+    private const string SharedDisk = "$(ls /sys/class/scsi_generic/sg0/device/block)";
+    private const string Write = $"dd if=/dev/urandom of=/dev/{SharedDisk} bs=4096 count=1 oflag=direct";
+    private const string Read = $"dd if=/dev/{SharedDisk} of=/dev/null bs=4096 count=1 iflag=direct";
 
     private readonly Scenario _scenario = new();
     private JsonObject _manifest = null!;
@@ -20,8 +23,8 @@ public sealed class TwoGuestsTests : IAsyncLifetime
     {
         string[] sockets = [_scenario.FilePath("a.sock"), _scenario.FilePath("b.sock")];
         _manifest = new ManifestBuilder()
-            .File("File0", Disk.Create(_scenario.FilePath("disk.img"), 64)).Shared("File0")
-            .Scsi("vhost.0", sockets[0], "File0").Scsi("vhost.1", sockets[1], "File0").Build();
+            .File("File0", Disk.Create(_scenario.FilePath("disk.img"), 64)).Shared("File0").Malloc("Mem0", 16)
+            .Scsi("vhost.0", sockets[0], "File0", "Mem0").Scsi("vhost.1", sockets[1], "File0").Build();
         foreach (KeyValuePair<string, JsonNode?> controller in _manifest["controllers"]!.AsObject())
         {
             controller.Value!["reservations"] = _scenario.FilePath("reservations");
@@ -38,7 +41,7 @@ public sealed class TwoGuestsTests : IAsyncLifetime
             "guest-a");
         _a = await first;
         _b = await GuestVm.StartAsync(_scenario, Options(1), "guest-b");
-        await Task.WhenAll(_a.CheckAsync("wait-disks 2 120", TimeSpan.FromSeconds(180)), _b.CheckAsync("wait-disks 1 60", TimeSpan.FromSeconds(90)));
+        await Task.WhenAll(_a.CheckAsync("wait-disks 3 120", TimeSpan.FromSeconds(180)), _b.CheckAsync("wait-disks 1 60", TimeSpan.FromSeconds(90)));
         await _a.CheckAsync("modprobe ext4; mkdir -p /mnt/suite && mount -t ext4 -o ro,noload /dev/vda /mnt/suite");
     });
 
@@ -49,12 +52,13 @@ public sealed class TwoGuestsTests : IAsyncLifetime
     public async Task A_disk_conforms_and_two_guests_share_it_as_initiators_do() => await _scenario.WatchAsync(async () =>
     {
         // The suite through the guest's kernel. What it changes is told to the other guest: the mode parameters, at least.
-        string suite = await _a.CheckAsync("/mnt/suite/scsi-conformance /dev/sg0", TimeSpan.FromSeconds(180));
-        Assert.Contains("/dev/sg0: ", suite, StringComparison.Ordinal);
-        Assert.Contains(" 0 failures", suite, StringComparison.Ordinal);
-        TestContext.Current.SendDiagnosticMessage(suite.Trim());
+        await ConformsAsync("/dev/sg0");
         Assert.Contains("Mode parameters changed", await AttentionsAsync(_b), StringComparison.OrdinalIgnoreCase);
         await _b.CheckAsync(TestUnitReady);
+
+        // The disk in memory has atomic writes, so that the suite has rules for it that it has not for the other.
+        Assert.Contains("Maximum atomic transfer length: 2048", await _a.CheckAsync("sg_vpd -p bl /dev/sg1"), StringComparison.Ordinal);
+        await ConformsAsync("/dev/sg1");
 
         await SettingsAreSharedAsync();
         await AGrowingDiskGrowsForBothAsync();
@@ -62,9 +66,17 @@ public sealed class TwoGuestsTests : IAsyncLifetime
         await ReservationsOutliveACrashAsync();
     });
 
-    // What is pending at a guest's nexus, until there is nothing more.
+    private async Task ConformsAsync(string disk)
+    {
+        string suite = await _a.CheckAsync($"/mnt/suite/scsi-conformance {disk}", TimeSpan.FromSeconds(180));
+        Assert.Contains($"{disk}: ", suite, StringComparison.Ordinal);
+        Assert.Contains(" 0 failures", suite, StringComparison.Ordinal);
+        TestContext.Current.SendDiagnosticMessage(suite.Trim());
+    }
+
+    // What is pending at a guest's nexus, until there is nothing more: there are eleven conditions.
     private static Task<string> AttentionsAsync(GuestVm guest)
-        => guest.CheckAsync($"for i in 1 2 3 4 5 6 7 8; do {TestUnitReady} 2>&1 && exit 0; done; exit 1");
+        => guest.CheckAsync($"for i in 1 2 3 4 5 6 7 8 9 10 11 12; do {TestUnitReady} 2>&1 && exit 0; done; exit 1");
 
     private async Task SettingsAreSharedAsync()
     {
@@ -93,7 +105,7 @@ public sealed class TwoGuestsTests : IAsyncLifetime
         // Nobody asks the guests to look again: they are told.
         foreach (GuestVm guest in (GuestVm[])[_a, _b])
         {
-            await Deadline.UntilAsync("the disk has 96 MiB", TimeSpan.FromSeconds(120), async () => (await guest.CheckAsync("cat /sys/block/sda/size")).Trim() == "196608");
+            await Deadline.UntilAsync("the disk has 96 MiB", TimeSpan.FromSeconds(120), async () => (await guest.CheckAsync($"cat /sys/block/{SharedDisk}/size")).Trim() == "196608");
             await AttentionsAsync(guest);
         }
     }

@@ -53,7 +53,7 @@ public sealed unsafe class TrackingTests
 
                 Add(bench, random, underWay, ref next);
                 bench.Reactor.Turn();
-                CrashAt(point, bench, format, area, areaBytes, random);
+                CrashAt(point, bench, format, area, areaBytes, () => Release(bench, random));
                 Reap(bench, underWay);
                 bench.Crash();
             }
@@ -67,6 +67,62 @@ public sealed unsafe class TrackingTests
             NativeMemory.AlignedFree(area);
         },
         iter: 40);
+
+    /// <summary>A batch as long as the ring ends where it began, but for the wrap counter.</summary>
+    [Theory]
+    [InlineData(VirtqueueFormat.Split, CrashPoint.AfterPublishing, 0)]
+    [InlineData(VirtqueueFormat.Split, CrashPoint.BeforePublishing, Size)]
+    [InlineData(VirtqueueFormat.Packed, CrashPoint.AfterPublishing, 0)]
+    [InlineData(VirtqueueFormat.Packed, CrashPoint.BeforePublishing, Size)]
+    public void A_whole_ring_that_was_given_back_at_once_is_not_done_again(VirtqueueFormat format, CrashPoint point, int again)
+    {
+        using var bench = new Bench(format, Size);
+        var areaBytes = (int)InFlightArea.RequiredBytes(format, Size);
+        var area = (byte*)NativeMemory.AlignedAlloc((nuint)areaBytes, 64);
+        NativeMemory.Clear(area, (nuint)areaBytes);
+        bench.Handler.KeepsRequests = true;
+        bench.Start(null, new SharedArea((nint)area, (ulong)areaBytes));
+        var target = bench.Ram.Allocate(Size);
+        for (var i = 0UL; i < Size; i++)
+        {
+            Assert.True(bench.Driver.TryAdd([], [new DriverSegment(target + i, 1)], i));
+        }
+
+        bench.Driver.Publish();
+        bench.Reactor.TurnUntil(() => bench.Handler.KeptCount == Size);
+        CrashAt(point, bench, format, area, areaBytes, () => bench.Reactor.Invoke(() => bench.Handler.Release([.. Enumerable.Range(0, Size)])));
+        var told = 0;
+        while (bench.Driver.TryGetUsed(out _, out _))
+        {
+            told++;
+        }
+
+        Assert.Equal(Size - again, told);
+        bench.Crash();
+        var used = *(ushort*)(bench.Queue.Memory.Device + 2);
+        bench.Start(format == VirtqueueFormat.Split ? new VirtqueueState(used, used) : null, new SharedArea((nint)area, (ulong)areaBytes));
+        Assert.Equal(again, bench.Handler.KeptCount);
+
+        // The ring goes on where it stands.
+        bench.Reactor.Invoke(() => bench.Handler.Release([.. Enumerable.Range(0, again)]));
+        for (; again > 0; again--)
+        {
+            Assert.True(bench.Driver.TryGetUsed(out _, out _));
+        }
+
+        for (var i = 0UL; i < 3 * Size; i++)
+        {
+            Assert.True(bench.Driver.TryAdd([], [new DriverSegment(target, 1)], i));
+            bench.Driver.Publish();
+            bench.Reactor.TurnUntil(() => bench.Handler.KeptCount == 1);
+            bench.Reactor.Invoke(() => bench.Handler.Release(0));
+            Assert.True(bench.Driver.TryGetUsed(out var token, out _));
+            Assert.Equal(i, token);
+        }
+
+        bench.Stop();
+        NativeMemory.AlignedFree(area);
+    }
 
     [Fact]
     public void Resubmission_keeps_the_order()
@@ -205,7 +261,7 @@ public sealed unsafe class TrackingTests
         Assert.Null(bench.Driver.BrokenReason);
     }
 
-    private static void CrashAt(CrashPoint point, Bench bench, VirtqueueFormat format, byte* area, int areaBytes, Random random)
+    private static void CrashAt(CrashPoint point, Bench bench, VirtqueueFormat format, byte* area, int areaBytes, Action release)
     {
         if (point == CrashPoint.BetweenBatches)
         {
@@ -215,7 +271,7 @@ public sealed unsafe class TrackingTests
         var before = new Span<byte>(area, areaBytes).ToArray();
         var ring = new Span<byte>(bench.Queue.Memory.Descriptors, Size * 16).ToArray();
         var device = new Span<byte>(bench.Queue.Memory.Device, format == VirtqueueFormat.Packed ? 4 : 6 + (8 * Size)).ToArray();
-        Release(bench, random);
+        release();
         // The steps that follow publishing did not happen: the marks are still there, and the old position.
         if (format == VirtqueueFormat.Split)
         {

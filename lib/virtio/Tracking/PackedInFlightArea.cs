@@ -172,7 +172,8 @@ internal sealed unsafe class PackedInFlightArea : InFlightArea
 
     private void SettleLastBatch()
     {
-        if (Field(UsedIndexOffset) != Field(OldUsedIndexOffset))
+        // A batch as long as the ring ends at the index where it began, in the next round.
+        if (Field(UsedIndexOffset) != Field(OldUsedIndexOffset) || _area[UsedWrapOffset] != _area[OldUsedWrapOffset])
         {
             var flags = Volatile.Read(ref *(ushort*)(_ring + (Field(OldUsedIndexOffset) * RingLayout.DescriptorBytes) + 14));
             var available = _area[OldUsedWrapOffset] != 0 ? RingLayout.FlagAvailable : RingLayout.FlagUsed;
