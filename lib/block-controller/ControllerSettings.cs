@@ -6,5 +6,4 @@ namespace Vhost.BlockController;
 /// <param name="Kind">What is looked for: <c>NVMe controller</c>.</param>
 /// <param name="Address">A PCI address or the path of a vfio-user socket.</param>
 /// <param name="AttachTimeout">How long it is looked for before it is given up.</param>
-/// <param name="Policy">How it is looked for meanwhile.</param>
-public sealed record ControllerSettings(string Driver, string Noun, string Kind, string Address, TimeSpan AttachTimeout, AttachPolicy Policy);
+public sealed record ControllerSettings(string Driver, string Noun, string Kind, string Address, TimeSpan AttachTimeout);

@@ -206,7 +206,7 @@ public abstract partial class ControllerThread : IBdevSource, ICommandQueueOwner
         limit.CancelAfter(TimeSpan.FromSeconds(Math.Max(seconds, 1)));
         try
         {
-            _settings.Policy(
+            AttachPolicy.Run(
                 Attach,
                 retry =>
                 {

@@ -21,7 +21,7 @@ internal sealed partial class NvmeController : ControllerThread, IQueuePairOwner
     public NvmeController(BdevSourceContext context, NvmeOptions options, IPciDeviceOpener opener)
         : base(
             context,
-            new ControllerSettings("nvme", "controller", "NVMe controller", options.Address, TimeSpan.FromSeconds(options.AttachTimeoutSeconds), NvmeAttachPolicy.Run),
+            new ControllerSettings("nvme", "controller", "NVMe controller", options.Address, TimeSpan.FromSeconds(options.AttachTimeoutSeconds)),
             opener)
     {
         _options = options;

@@ -22,7 +22,7 @@ internal sealed partial class HbaSource : ControllerThread, IRequestQueueOwner
     public HbaSource(BdevSourceContext context, VirtioScsiOptions options, IPciDeviceOpener opener)
         : base(
             context,
-            new ControllerSettings("virtio-scsi", "HBA", "virtio-scsi device", options.Address, TimeSpan.FromSeconds(options.AttachTimeoutSeconds), HbaAttachPolicy.Run),
+            new ControllerSettings("virtio-scsi", "HBA", "virtio-scsi device", options.Address, TimeSpan.FromSeconds(options.AttachTimeoutSeconds)),
             opener)
     {
         _options = options;
