@@ -159,7 +159,8 @@ internal sealed unsafe class CopyOperation(CopyStatus? status, CopyDescriptor[] 
     private bool TryGetState(CopyDescriptor descriptor, ScsiTask* task, out LogicalUnitState state)
     {
         state = descriptor.Nexus?.Unit.State!;
-        if (state is null || state.IsStopped)
+        // Another disk may have come to the place of the one that was named while the other end was read.
+        if (state is null || state.IsStopped || state.Identity.Naa != descriptor.Naa)
         {
             Fail(task, AdditionalSense.CopyTargetDeviceNotReachable, SenseKeySpecific.ParameterList(descriptor.Position));
             return false;

@@ -128,7 +128,8 @@ internal static unsafe class CopyParameters
             }
 
             var blockSize = BinaryPrimitives.ReadUInt32BigEndian(descriptor[28..]) & 0xFFFFFF;
-            descriptors[i] = new CopyDescriptor(position, Find(descriptor.Slice(4, 4 + descriptor[7]), target, scope), blockSize);
+            var nexus = Find(descriptor.Slice(4, 4 + descriptor[7]), target, scope, out var naa);
+            descriptors[i] = new CopyDescriptor(position, nexus, naa, blockSize);
         }
 
         return true;
@@ -180,7 +181,7 @@ internal static unsafe class CopyParameters
     }
 
     // The unit that has this designator, be it at the same target or at another one of the initiator.
-    private static ItlNexus? Find(ReadOnlySpan<byte> designator, ScsiTarget target, ICopyScope? scope)
+    private static ItlNexus? Find(ReadOnlySpan<byte> designator, ScsiTarget target, ICopyScope? scope, out ulong naa)
     {
         foreach (var candidate in scope?.Targets ?? [target])
         {
@@ -188,11 +189,13 @@ internal static unsafe class CopyParameters
             {
                 if (nexus?.Unit.State is { } state && Designators.IsOfUnit(designator, state.Identity))
                 {
+                    naa = state.Identity.Naa;
                     return nexus;
                 }
             }
         }
 
+        naa = 0;
         return null;
     }
 }

@@ -111,6 +111,26 @@ public sealed class ExtendedCopyTests : IDisposable
         Aborted(Both.Segment(0, 1, 1, 0, 0).Run(_a), AdditionalSense.CopyTargetDeviceNotReachable, 0, Unit + 32);
     }
 
+    [Theory]
+    [InlineData(1)] // after the first piece was read
+    [InlineData(4)] // after the second was written
+    public void Another_disk_that_comes_to_the_place_of_a_destination_is_not_written(int step)
+    {
+        var info = _port.Info!;
+        var steps = 0;
+        _a.AfterStep = () =>
+        {
+            if (++steps == step)
+            {
+                _port.Change(null, BdevChange.Removed);
+                _port.Change(info with { SerialNumber = "another" }, BdevChange.Appeared);
+            }
+        };
+        var writes = _port.Counts[(int)BlockOperation.Write];
+        Aborted(Both.Segment(0, 1, 2000, 0, 0).Run(_a), AdditionalSense.CopyTargetDeviceNotReachable, 0, Unit + 32);
+        Assert.Equal(step / 2, _port.Counts[(int)BlockOperation.Write] - writes);
+    }
+
     [Fact]
     public void A_failure_names_its_unit_and_what_remains()
     {
