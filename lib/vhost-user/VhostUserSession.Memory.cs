@@ -150,6 +150,7 @@ public sealed partial class VhostUserSession
         var rings = new Dictionary<int, VirtqueueAddresses>();
         try
         {
+            RequireLog(next);
             foreach (var ring in _rings.Where(ring => ring.IsRunning))
             {
                 if (TryResolve(ring, next, out var addresses, out var fault))

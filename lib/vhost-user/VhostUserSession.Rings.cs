@@ -130,6 +130,13 @@ public sealed partial class VhostUserSession
             throw new VhostUserException($"queue {ring.Index}: {fault}");
         }
 
+        RequireLog(_regions);
+        if (addresses.UsedLogGuestAddress != 0)
+        {
+            var (descriptors, _, device) = RingLayout.Of(format, ring.Size);
+            RequireLogUpTo(addresses.UsedLogGuestAddress + (format == VirtqueueFormat.Packed ? descriptors : device).LengthBytes);
+        }
+
         ring.Call ??= _link.CreateCall(ring.Index);
         var setup = new VirtqueueSetup
         {

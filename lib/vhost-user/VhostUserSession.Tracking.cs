@@ -96,6 +96,32 @@ public sealed partial class VhostUserSession
         }
     }
 
+    private void RequireLog(IReadOnlyCollection<SessionRegion> regions)
+    {
+        if (regions.Count > 0)
+        {
+            RequireLogUpTo(regions.Max(region => region.Description.GuestAddress + region.Description.LengthBytes));
+        }
+    }
+
+    /// <summary>A page without a bit in the log would stay behind when the guest leaves, and nobody would know.</summary>
+    /// <param name="end">The end of what queues write.</param>
+    /// <exception cref="VhostUserException">The log is shorter.</exception>
+    private void RequireLogUpTo(ulong end)
+    {
+        if (!IsLogging || _log is null)
+        {
+            return;
+        }
+
+        // Marked by words of 32 pages.
+        var neededBytes = (((end - 1) >> 17) + 1) * sizeof(uint);
+        if (_log.Area.LengthBytes < neededBytes)
+        {
+            throw new VhostUserException($"the dirty log has {_log.Area.LengthBytes} bytes; memory up to guest address 0x{end:x} needs {neededBytes}");
+        }
+    }
+
     private SharedAreaDescription ReadInFlight(VhostUserMessage message, int descriptors)
     {
         if (message.Payload.Length is not (SharedAreaDescription.InFlightWireBytes or InFlightPaddedBytes))

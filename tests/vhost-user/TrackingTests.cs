@@ -121,6 +121,64 @@ public sealed class TrackingTests
         await serving;
     }
 
+    /// <summary>The length of the log for 1 MiB of memory at 0, of which 32 pages take 4 bytes; where a used ring is said to lie; and memory that comes later.</summary>
+    [Theory]
+    [InlineData(32, 0x4000, 0, true)]
+    [InlineData(31, 0x4000, 0, false)]
+    [InlineData(28, 0, 0, false)]
+    [InlineData(32, 0x10_0000, 0, false)]
+    [InlineData(36, 0x10_0000, 0, true)]
+    [InlineData(32, 0, 0x10_0000, false)]
+    [InlineData(64, 0, 0x10_0000, true)]
+    public async Task A_dirty_log_that_has_no_bit_for_some_memory_ends_the_session(int logBytes, int usedRing, int added, bool isGood)
+    {
+        await using var fixture = new Fixture();
+        using var connection = fixture.Connection;
+        var serving = fixture.ServeAsync();
+        await Task.Run(
+            () =>
+            {
+                TransportHarness.Negotiate(connection);
+                using var memory = new GuestMemory(0, 1 << 20);
+                memory.Announce(connection);
+                using var queue = new TestQueue(memory, 0);
+                using var log = MemoryFile.Create("log", 4096);
+                using var more = MemoryFile.Create("more", 1 << 20);
+                try
+                {
+                    var payload = new byte[SharedAreaDescription.LogWireBytes];
+                    new SharedAreaDescription((ulong)logBytes, 0).WriteLog(payload);
+                    connection.Ask(FrontEndRequest.SetLogBase, payload, log.Raw);
+                    connection.TellNumber(FrontEndRequest.SetFeatures, VhostUserFeatures.Version1 | VhostUserFeatures.ProtocolFeatures | VhostUserFeatures.LogAll);
+                    queue.SetUp(connection, enable: false);
+                    TestQueue.TellAddress(connection, queue.Address with { Flags = VringAddress.LogFlag, Log = (ulong)usedRing });
+                    connection.TellVring(FrontEndRequest.SetVringEnable, 0, 1);
+                    if (added != 0)
+                    {
+                        var region = new byte[RegionDescription.PrefixBytes + RegionDescription.WireBytes];
+                        new RegionDescription((ulong)added, 1 << 20, 0x7000_0000_0000, 0).Write(region.AsSpan(RegionDescription.PrefixBytes));
+                        connection.Tell(FrontEndRequest.AddMemoryRegion, region, more.Raw);
+                    }
+
+                    Assert.True(isGood);
+                }
+                catch (FrontEndException)
+                {
+                    Assert.False(isGood);
+                }
+            },
+            TestContext.Current.CancellationToken);
+        connection.Dispose();
+        if (isGood)
+        {
+            await serving;
+        }
+        else
+        {
+            Assert.Contains("the dirty log has", (await Assert.ThrowsAsync<VhostUserException>(() => serving)).Message, StringComparison.Ordinal);
+        }
+    }
+
     [Theory]
     [InlineData(VirtqueueFormat.Split)]
     [InlineData(VirtqueueFormat.Packed)]
