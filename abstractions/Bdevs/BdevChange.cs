@@ -16,7 +16,7 @@ public enum BdevChange
     Changed,
 
     /// <summary>
-    /// What it says of the device's health changed, and nothing else: <see cref="BdevInfo.Warning"/>, <see cref="BdevInfo.LifeUsedPercent"/>, or <see cref="BdevInfo.SpareLeftPercent"/>.
+    /// What it says of the device's health changed, and nothing else: <see cref="BdevInfo.Warning"/>, <see cref="BdevInfo.LifeUsedPercent"/>, <see cref="BdevInfo.SpareLeftPercent"/>, or <see cref="BdevInfo.TemperatureCelsius"/>.
     /// </summary>
     Warned,
 }

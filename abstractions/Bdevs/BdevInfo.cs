@@ -63,6 +63,9 @@ public sealed record BdevInfo
     /// <summary>How much of the spare capacity for worn blocks is left, in percent; null where it is not known.</summary>
     public int? SpareLeftPercent { get; init; }
 
+    /// <summary>How warm the device is, in degrees Celsius; null where it is not known. It need not be exact to the moment.</summary>
+    public int? TemperatureCelsius { get; init; }
+
     /// <summary>
     /// What is wrong with the device although it still serves, in words for whoever is to replace it, or null. It is shown as a problem by <c>vhostd health</c>, not to guests.
     /// </summary>

@@ -107,9 +107,14 @@ internal sealed partial class BdevPort : IBdevPort
         attachment.Update(info);
         var after = attachment.Limits.PortInfo;
         Notify(before.BlockCount != info.BlockCount ? BdevChange.Resized
-            : before != after && before with { Warning = after.Warning, LifeUsedPercent = after.LifeUsedPercent, SpareLeftPercent = after.SpareLeftPercent } == after ? BdevChange.Warned
+            : before != after && WithHealthOf(before, after) == after ? BdevChange.Warned
             : BdevChange.Changed);
     }
+
+    private static BdevInfo WithHealthOf(BdevInfo info, BdevInfo other) => info with
+    {
+        Warning = other.Warning, LifeUsedPercent = other.LifeUsedPercent, SpareLeftPercent = other.SpareLeftPercent, TemperatureCelsius = other.TemperatureCelsius,
+    };
 
     /// <summary>
     /// Takes the bdev away: new requests fail from now on; waits for those under way and gives them up at the limit.

@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace Vhost.Scsi;
 
 /// <summary>
-/// LOG SENSE (SPC-4, sections 6.7 and 7.3). Pages hold what is known of a bdev and no other parameters: no bdev tells of corrected errors, or of its
-/// temperature. Nothing is saved, and counters can be reset and not set.
+/// LOG SENSE (SPC-4, sections 6.7 and 7.3). Pages hold what is known of a bdev and no other parameters: no bdev tells of corrected errors.
+/// Nothing is saved, and counters can be reset and not set.
 /// </summary>
 internal static unsafe class LogSense
 {
@@ -80,6 +80,9 @@ internal static unsafe class LogSense
         return TaskResult.SendData(task, buffer.AsSpan(0, length + 4), BinaryPrimitives.ReadUInt16BigEndian(cdb[7..]));
     }
 
+    // 0 stands for all that is not above it, and 255 for not known.
+    private static byte TemperatureOf(LogicalUnitState state) => state.Info.TemperatureCelsius is { } celsius ? (byte)Math.Clamp(celsius, 0, 254) : byte.MaxValue;
+
     private static int WriteSupportedPages(Span<byte> payload, LogicalUnitState state, bool withSubpages)
     {
         var length = 0;
@@ -118,7 +121,7 @@ internal static unsafe class LogSense
                 return WriteParameter(payload, 0x0006, pointer, Counter, value[..8]);
             case Temperature:
                 value[0] = 0;
-                value[1] = 0xFF; // not known
+                value[1] = TemperatureOf(state);
                 return WriteParameter(payload, 0x0000, pointer, BinaryList, value[..2]);
             case StartStop:
                 // Accumulated start-stop cycles.
@@ -133,7 +136,7 @@ internal static unsafe class LogSense
                 return WriteParameter(payload, 0x0001, pointer, BinaryList, value[..4]);
             default:
                 value.Clear();
-                value[2] = 0xFF; // no exception; temperature not known
+                value[2] = TemperatureOf(state); // and no exception
                 return WriteParameter(payload, 0x0000, pointer, BinaryList, value[..4]);
         }
     }

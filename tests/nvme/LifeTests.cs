@@ -53,7 +53,7 @@ public sealed unsafe class LifeTests
         Assert.Equal("27", ((IDetailSource)harness.Bdevs.Bdev).GetDetails()["temperature_celsius"]);
         harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning == "reliability is degraded"), "the bdevs' warning");
         Assert.Contains("Nvme0n1", harness.Bdevs.Changes);
-        Assert.All(harness.Bdevs.Bdevs.Values, bdev => Assert.Equal((7, 100), (bdev.Info.LifeUsedPercent, bdev.Info.SpareLeftPercent)));
+        Assert.All(harness.Bdevs.Bdevs.Values, bdev => Assert.Equal((7, 100, 27), (bdev.Info.LifeUsedPercent, bdev.Info.SpareLeftPercent, bdev.Info.TemperatureCelsius)));
         harness.Model.Warn(0);
         harness.Bdevs.TurnUntil(() => harness.Bdevs.Bdevs.Values.All(bdev => bdev.Info.Warning is null), "the end of the warning");
     }

@@ -17,6 +17,23 @@ public sealed class LogAndPortTests
         return result.DataIn[4..(int)result.TransferredBytes];
     }
 
+    [Theory]
+    [InlineData(null, "FF")]
+    [InlineData(-5, "00")]
+    [InlineData(27, "1B")]
+    [InlineData(254, "FE")]
+    [InlineData(300, "FE")] // FF is not known
+    public void The_temperature_is_what_the_bdev_says(int? celsius, string told)
+    {
+        using var disk = new Disk();
+        disk.Port.Change(disk.Port.Info! with { TemperatureCelsius = celsius }, BdevChange.Warned);
+        Assert.Equal("0000" + "2302" + "00" + told, Convert.ToHexString(Page(disk, 0x0D)));
+        Assert.Equal("0000" + "2304" + "0000" + told + "00", Convert.ToHexString(Page(disk, 0x2F)));
+
+        // It is nothing that an initiator has to be told of.
+        disk.Run("00 00 00 00 00 00").Good();
+    }
+
     [Fact]
     public void Every_page_that_is_listed_is_there()
     {

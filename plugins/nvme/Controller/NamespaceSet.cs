@@ -15,6 +15,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
     private string? _warning;
     private int? _lifeUsedPercent;
     private int? _spareLeftPercent;
+    private int? _temperatureCelsius;
 
     /// <summary>How many are published.</summary>
     public int Count => _published.Count;
@@ -68,6 +69,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
         _warning = health.CriticalWarning == 0 ? null : health.DescribeWarnings();
         _lifeUsedPercent = health.UsedPercent;
         _spareLeftPercent = health.AvailableSparePercent;
+        _temperatureCelsius = health.TemperatureCelsius;
         foreach (var bdev in _published.Bdevs)
         {
             var info = WithHealth(bdev.Info);
@@ -82,7 +84,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
     /// <summary>Withdraws all: the controller is going or gone.</summary>
     public void WithdrawAll(string reason) => _published.WithdrawAll(reason);
 
-    private BdevInfo WithHealth(BdevInfo info) => info with { Warning = _warning, LifeUsedPercent = _lifeUsedPercent, SpareLeftPercent = _spareLeftPercent };
+    private BdevInfo WithHealth(BdevInfo info) => info with { Warning = _warning, LifeUsedPercent = _lifeUsedPercent, SpareLeftPercent = _spareLeftPercent, TemperatureCelsius = _temperatureCelsius };
 
     private static List<uint> ListActive(ControllerLife life)
     {

@@ -133,7 +133,7 @@ internal sealed partial class NvmeController
         if (Volatile.Read(ref _health) is { } health)
         {
             details["critical_warning"] = $"0x{health.CriticalWarning:x2}";
-            details["temperature_celsius"] = (health.TemperatureKelvin - 273).ToString(CultureInfo.InvariantCulture);
+            details["temperature_celsius"] = health.TemperatureCelsius?.ToString(CultureInfo.InvariantCulture) ?? "unknown";
             details["available_spare_percent"] = health.AvailableSparePercent.ToString(CultureInfo.InvariantCulture);
             details["used_percent"] = health.UsedPercent.ToString(CultureInfo.InvariantCulture);
             details["media_errors"] = health.MediaErrorCount.ToString(CultureInfo.InvariantCulture);

@@ -14,6 +14,9 @@ internal sealed record HealthLog(byte CriticalWarning, int TemperatureKelvin, in
     /// <summary>Length of the page.</summary>
     public const int LengthBytes = 512;
 
+    /// <summary>Composite temperature; null where the controller does not say.</summary>
+    public int? TemperatureCelsius => TemperatureKelvin == 0 ? null : TemperatureKelvin - 273;
+
     /// <summary>Decodes the page.</summary>
     public static HealthLog Decode(ReadOnlySpan<byte> data) => new(
         data[0],
