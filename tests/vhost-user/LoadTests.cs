@@ -28,14 +28,23 @@ public sealed class LoadTests
             UsesInterrupts = usesInterrupts,
             UsesIndirect = format == VirtqueueFormat.Packed,
         });
-        var result = await Task.Factory.StartNew(
-            generator.Run, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        var result = await RunAsync();
+
+        // What requests allocate they allocate in every run; what the runtime allocates for its own sake, in one.
+        for (var again = 0; again < 3 && result.AllocatedBytes != 0; again++)
+        {
+            result = await RunAsync();
+        }
+
         Assert.True(result.Requests > depth);
         Assert.Equal(0, result.Errors);
         Assert.Equal(verifies, result.Verified > 0);
         Assert.Equal(0, result.AllocatedBytes);
         Assert.True(result.P50Microseconds <= result.P99Microseconds && result.P99Microseconds <= result.P999Microseconds);
         Assert.True(result.P999Microseconds <= result.MaxMicroseconds);
+
+        Task<LoadResult> RunAsync() =>
+            Task.Factory.StartNew(generator.Run, TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
     }
 
     [Fact]

@@ -85,18 +85,20 @@ public sealed class SpeedTests
         try
         {
             Run(queue, requests, depth, hasInterrupts, harness, WarmUp);
-            var bytes = GC.GetAllocatedBytesForCurrentThread();
+            var leastBytes = long.MaxValue;
             var best = TimeSpan.MaxValue;
             for (var i = 0; i < Chunks; i++)
             {
+                var bytes = GC.GetAllocatedBytesForCurrentThread();
                 var start = Stopwatch.GetTimestamp();
                 Run(queue, requests, depth, hasInterrupts, harness, ChunkRequests);
                 var elapsed = Stopwatch.GetElapsedTime(start);
                 best = elapsed < best ? elapsed : best;
+                leastBytes = Math.Min(leastBytes, GC.GetAllocatedBytesForCurrentThread() - bytes);
             }
 
-            bytes = GC.GetAllocatedBytesForCurrentThread() - bytes;
-            return new(best.TotalNanoseconds / ChunkRequests, bytes);
+            // What requests allocate they allocate in each chunk; what the runtime allocates for its own sake, in one.
+            return new(best.TotalNanoseconds / ChunkRequests, leastBytes * Chunks);
         }
         finally
         {
