@@ -25,7 +25,7 @@ public sealed class WrappingBdevSource(BdevSourceContext context, string belowNa
         _subscription = port.Subscribe(this);
         if (port.Info is null)
         {
-            context.Logger.LogInformation("{Name}: bdev {Below} is not there yet; {Name} appears with it", context.Name, belowName, context.Name);
+            context.Logger.LogInformation(AbstractionEvents.BelowAbsent, "{Name}: bdev {Below} is not there yet; {Name} appears with it", context.Name, belowName, context.Name);
         }
 
         Task first;
@@ -81,7 +81,7 @@ public sealed class WrappingBdevSource(BdevSourceContext context, string belowNa
         }
         catch (Exception exception)
         {
-            context.Logger.LogError(exception, "{Name}: it cannot follow the change of bdev {Below}", context.Name, belowName);
+            context.Logger.LogError(AbstractionEvents.BelowNotFollowed, exception, "{Name}: it cannot follow the change of bdev {Below}", context.Name, belowName);
         }
     }
 

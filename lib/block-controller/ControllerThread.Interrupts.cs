@@ -168,7 +168,7 @@ public abstract partial class ControllerThread
     private void GiveInterruptsUp()
     {
         Log.LogError(
-            "{Address}: {Count} interrupts in a row that nothing came with: {Cause}. Its interrupts are switched off, and it is polled until it is attached "
+            BlockControllerEvents.InterruptsSwitchedOff, "{Address}: {Count} interrupts in a row that nothing came with: {Cause}. Its interrupts are switched off, and it is polled until it is attached "
             + "anew. Check the device, and what else is on its line",
             Address, _watch.IdleCount, Device!.IsLevelTriggered ? "the device does not take its interrupt line down" : "the device raises its interrupt without end");
         if (Device.IsLevelTriggered)

@@ -57,7 +57,7 @@ public abstract partial class ControllerThread
 
     private bool TryReset(string reason)
     {
-        Log.LogError("{Address}: resetting the {Noun}: {Reason}", Address, _settings.Noun, reason);
+        Log.LogError(BlockControllerEvents.ControllerReset, "{Address}: resetting the {Noun}: {Reason}", Address, _settings.Noun, reason);
         _wasReset = true;
         for (var attempt = 1; attempt <= ResetAttempts && !_stop.IsCancellationRequested && !Device!.Removed.IsCancellationRequested; attempt++)
         {
@@ -71,17 +71,17 @@ public abstract partial class ControllerThread
                 ForgetRequests();
                 EndLife();
                 StartLife(Device, _stop.Token);
-                Log.LogWarning("{Address}: the {Noun} is back after a reset", Address, _settings.Noun);
+                Log.LogWarning(BlockControllerEvents.ControllerBack, "{Address}: the {Noun} is back after a reset", Address, _settings.Noun);
                 return true;
             }
             catch (ControllerRefusal refusal)
             {
-                Log.LogError("{Address}: the {Noun} cannot be used after its reset: {Error}", Address, _settings.Noun, refusal.Message);
+                Log.LogError(BlockControllerEvents.ControllerUnusable, "{Address}: the {Noun} cannot be used after its reset: {Error}", Address, _settings.Noun, refusal.Message);
                 return false;
             }
             catch (IOException failure)
             {
-                Log.LogError("{Address}: reset attempt {Attempt} of {Attempts} failed: {Error}", Address, attempt, ResetAttempts, failure.Message);
+                Log.LogError(BlockControllerEvents.ControllerResetFailed, "{Address}: reset attempt {Attempt} of {Attempts} failed: {Error}", Address, attempt, ResetAttempts, failure.Message);
             }
         }
 
@@ -97,7 +97,7 @@ public abstract partial class ControllerThread
         }
         catch (IOException failure)
         {
-            Log.LogWarning("{Error}; resetting the function", failure.Message);
+            Log.LogWarning(BlockControllerEvents.FunctionReset, "{Error}; resetting the function", failure.Message);
             if (!Device!.TryReset())
             {
                 Device.SetBusMastering(false);
@@ -123,7 +123,7 @@ public abstract partial class ControllerThread
         }
         catch (IOException failure)
         {
-            Log.LogError("{Error}; bus mastering was taken away", failure.Message);
+            Log.LogError(BlockControllerEvents.BusMasteringTaken, "{Error}; bus mastering was taken away", failure.Message);
         }
 
         // While a re-attach is possible, requests that come in the meantime fail at once: the bdevs are withdrawn anyway.

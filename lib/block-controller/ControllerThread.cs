@@ -186,7 +186,7 @@ public abstract partial class ControllerThread : IBdevSource, ICommandQueueOwner
         catch (Exception exception)
         {
             _firstAttempt.TrySetException(exception);
-            Log.LogCritical(exception, "{Address}: the driver failed; the {Noun} is given up. Please report this with the log", Address, _settings.Noun);
+            Log.LogCritical(BlockControllerEvents.DriverFailed, exception, "{Address}: the driver failed; the {Noun} is given up. Please report this with the log", Address, _settings.Noun);
             try
             {
                 Detach(BlockStatus.IoError, "the driver failed");
@@ -194,7 +194,7 @@ public abstract partial class ControllerThread : IBdevSource, ICommandQueueOwner
             catch (Exception further)
             {
                 // An exception must not leave the thread. What the device may still reach stays allocated.
-                Log.LogCritical(further, "{Address}: the {Noun} could not be detached; its memory is kept until the process ends", Address, _settings.Noun);
+                Log.LogCritical(BlockControllerEvents.ControllerNotDetached, further, "{Address}: the {Noun} could not be detached; its memory is kept until the process ends", Address, _settings.Noun);
             }
         }
     }
@@ -211,7 +211,7 @@ public abstract partial class ControllerThread : IBdevSource, ICommandQueueOwner
                 retry =>
                 {
                     Log.LogWarning(
-                        "{Error}; attempt {Attempt}, next in {Delay} ms, given up after {Limit} s",
+                        BlockControllerEvents.AttachRetried, "{Error}; attempt {Attempt}, next in {Delay} ms, given up after {Limit} s",
                         retry.Failure?.Message, retry.AttemptNumber, (int)retry.Delay.TotalMilliseconds, seconds);
                     _firstAttempt.TrySetResult();
                 },
@@ -224,14 +224,14 @@ public abstract partial class ControllerThread : IBdevSource, ICommandQueueOwner
             if (!_stop.IsCancellationRequested)
             {
                 Log.LogError(
-                    "{Address}: no usable {Kind} within {Limit} s; its bdevs stay absent. Check the device and its driver (vhostd pci list), then restart",
+                    BlockControllerEvents.AttachGivenUp, "{Address}: no usable {Kind} within {Limit} s; its bdevs stay absent. Check the device and its driver (vhostd pci list), then restart",
                     Address, _settings.Kind, seconds);
                 OnReactors(static queue => queue.Kill(BlockStatus.NoDevice));
             }
         }
         catch (ControllerRefusal refusal)
         {
-            Log.LogError("{Error}", refusal.Message);
+            Log.LogError(BlockControllerEvents.AttachRefused, "{Error}", refusal.Message);
             _firstAttempt.TrySetException(refusal);
             OnReactors(static queue => queue.Kill(BlockStatus.NoDevice));
         }
@@ -266,7 +266,7 @@ public abstract partial class ControllerThread : IBdevSource, ICommandQueueOwner
         var found = BringUp(device, cancellationToken);
         Volatile.Write(ref _errorReports, 0);
         Log.LogInformation(
-            "{Address}: {Found}, {Queues} queues, {Interrupts}, {Milliseconds} ms",
+            BlockControllerEvents.ControllerAttached, "{Address}: {Found}, {Queues} queues, {Interrupts}, {Milliseconds} ms",
             device.Address, found, Queues.Count, InterruptsInWords, (int)Stopwatch.GetElapsedTime(start).TotalMilliseconds);
     }
 }

@@ -55,7 +55,7 @@ public sealed class PublishedBdevs<TKey, TBdev>(BdevSourceContext context)
         }
 
         context.Publisher.WithdrawAsync(bdev.Name, reason).AsTask().ContinueWith(
-            task => context.Logger.LogError(task.Exception, "withdrawing {Bdev} failed", bdev.Name),
+            task => context.Logger.LogError(BlockControllerEvents.WithdrawalFailed, task.Exception, "withdrawing {Bdev} failed", bdev.Name),
             CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
     }
 

@@ -155,7 +155,7 @@ public sealed partial class ReservationStore
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            LogNotKept(file, exception);
+            LogReservationsNotKept(file, exception);
             throw;
         }
     }
@@ -176,6 +176,6 @@ public sealed partial class ReservationStore
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "{File} was not written: the persistent reservations would be lost with the power, and the initiator was told so. See that the directory can be written to")]
-    private partial void LogNotKept(string file, Exception exception);
+    [LoggerMessage(EventId = 1700, Level = LogLevel.Error, Message = "{File} was not written: the persistent reservations would be lost with the power, and the initiator was told so. See that the directory can be written to")]
+    private partial void LogReservationsNotKept(string file, Exception exception);
 }

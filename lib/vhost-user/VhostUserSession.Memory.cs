@@ -162,7 +162,7 @@ public sealed partial class VhostUserSession
                 // Firmware and rebooting guests leave rings behind in memory that goes away; that is the queue's end, not the session's.
                 await StopRingAsync(ring, cancellationToken).ConfigureAwait(false);
                 ring.IsStranded = true;
-                _logger.LogWarning("{Name}: queue {Queue} is stopped by a change of memory: {Fault}", _options.Name, ring.Index, fault);
+                _logger.LogWarning(VhostUserEvents.QueueStoppedByMemory, "{Name}: queue {Queue} is stopped by a change of memory: {Fault}", _options.Name, ring.Index, fault);
             }
         }
         catch
@@ -221,7 +221,7 @@ public sealed partial class VhostUserSession
         var bytes = regions.Aggregate(0UL, (sum, region) => sum + region.Description.LengthBytes);
         RetainedMemory.Keep(regions.SelectMany(region => new IDisposable[] { region.Mapped, region.Registration }), bytes);
         _logger.LogError(
-            "{Name}: {Users} requests still use {Mebibytes} MiB of the front-end's memory after {Seconds:0.#} s; it stays mapped until this process ends "
+            VhostUserEvents.MemoryRetained, "{Name}: {Users} requests still use {Mebibytes} MiB of the front-end's memory after {Seconds:0.#} s; it stays mapped until this process ends "
             + "({Total} MiB in all). The bdev behind the controller does not complete its requests",
             _options.Name, users, bytes >> 20, _options.DrainTimeout.TotalSeconds, RetainedMemory.Bytes >> 20);
     }

@@ -197,7 +197,7 @@ public sealed partial class VhostUserSession
         {
             // An empty payload tells the front-end that there is no such range.
             _logger.LogWarning(
-                "{Name}: the front-end asks for configuration bytes {Offset}+{Length}, past the greatest configuration space",
+                VhostUserEvents.ConfigurationReadRefused, "{Name}: the front-end asks for configuration bytes {Offset}+{Length}, past the greatest configuration space",
                 _options.Name, range.OffsetBytes, range.LengthBytes);
             Reply(message, []);
             return MessageOutcome.Replied;
@@ -227,7 +227,7 @@ public sealed partial class VhostUserSession
         if (!written)
         {
             _logger.LogWarning(
-                "{Name}: the front-end may not write configuration bytes {Offset}+{Length}; refused",
+                VhostUserEvents.ConfigurationWriteRefused, "{Name}: the front-end may not write configuration bytes {Offset}+{Length}; refused",
                 _options.Name, range.OffsetBytes, range.LengthBytes);
         }
 

@@ -172,7 +172,7 @@ public sealed partial class VhostUserSession
         ring.IsRunning = true;
         ring.IsStranded = false;
         _logger.LogDebug(
-            "{Name}: queue {Queue} runs ({Format}, {Size} entries, {Kick})", _options.Name, ring.Index, format, ring.Size,
+            VhostUserEvents.QueueRuns, "{Name}: queue {Queue} runs ({Format}, {Size} entries, {Kick})", _options.Name, ring.Index, format, ring.Size,
             setup.KickFileDescriptor < 0 ? "polled" : "kicked");
     }
 
@@ -247,7 +247,7 @@ public sealed partial class VhostUserSession
         catch (TimeoutException)
         {
             _abandonedRequests++;
-            _logger.LogError("{Name}: the device does not stop its queues; its reactor does not answer", _options.Name);
+            _logger.LogError(VhostUserEvents.QueuesNotStopped, "{Name}: the device does not stop its queues; its reactor does not answer", _options.Name);
         }
     }
 
@@ -260,14 +260,14 @@ public sealed partial class VhostUserSession
             {
                 Interlocked.Add(ref _abandonedRequests, stop.AbandonedRequestCount);
                 _logger.LogError(
-                    "{Name}: queue {Queue} was given up with {Count} requests under way after {Seconds:0.#} s",
+                    VhostUserEvents.QueueGivenUp, "{Name}: queue {Queue} was given up with {Count} requests under way after {Seconds:0.#} s",
                     _options.Name, ring.Index, stop.AbandonedRequestCount, _options.DrainTimeout.TotalSeconds);
             }
         }
         catch (Exception exception)
         {
             Interlocked.Increment(ref _abandonedRequests);
-            _logger.LogError(exception, "{Name}: queue {Queue} did not stop", _options.Name, ring.Index);
+            _logger.LogError(VhostUserEvents.QueueStopFailed, exception, "{Name}: queue {Queue} did not stop", _options.Name, ring.Index);
         }
 
         ring.IsRunning = false;

@@ -160,7 +160,7 @@ public sealed partial class VhostUserSession
         if (_abandonedRequests > 0)
         {
             RetainedMemory.Keep(new IDisposable?[] { _inFlight, _log }.OfType<IDisposable>(), 0);
-            _logger.LogDebug("{Name}: in-flight area and dirty log stay mapped too", _options.Name);
+            _logger.LogDebug(VhostUserEvents.TrackingRetained, "{Name}: in-flight area and dirty log stay mapped too", _options.Name);
         }
         else
         {

@@ -69,7 +69,7 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
         MessageOutcome outcome;
         if (_logger.IsEnabled(LogLevel.Trace))
         {
-            _logger.LogTrace("{Name}: {Message}, {Length} bytes, {Descriptors} descriptors", _options.Name, message.Name, message.Payload.Length, message.DescriptorCount);
+            _logger.LogTrace(VhostUserEvents.MessageReceived, "{Name}: {Message}, {Length} bytes, {Descriptors} descriptors", _options.Name, message.Name, message.Payload.Length, message.DescriptorCount);
         }
 
         try
@@ -114,7 +114,7 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
         catch (Exception exception)
         {
             _abandonedRequests++;
-            _logger.LogError(exception, "{Name}: the device did not close its session", _options.Name);
+            _logger.LogError(VhostUserEvents.SessionCloseFailed, exception, "{Name}: the device did not close its session", _options.Name);
         }
 
         lock (_noticeLock)
@@ -147,13 +147,13 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
             if (_backendChannel is null)
             {
                 _logger.LogInformation(
-                    "{Name}: the device's configuration changed, but the front-end gave no channel to tell it (BACKEND_REQ); the guest sees it after a reset",
+                    VhostUserEvents.ChangeNotAnnounced, "{Name}: the device's configuration changed, but the front-end gave no channel to tell it (BACKEND_REQ); the guest sees it after a reset",
                     _options.Name);
             }
             else if (!_backendChannel.TrySend(new MessageHeader((uint)BackendRequest.ConfigChanged, MessageHeader.Version, 0)))
             {
                 // A full channel holds earlier notices of the same kind, and the front-end reads the whole configuration for each.
-                _logger.LogWarning("{Name}: the front-end does not read its back-end channel; a configuration change was not announced", _options.Name);
+                _logger.LogWarning(VhostUserEvents.ChangeNotTaken, "{Name}: the front-end does not read its back-end channel; a configuration change was not announced", _options.Name);
             }
         }
     }
@@ -161,7 +161,7 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
     /// <inheritdoc/>
     void IFrontEnd.OnQueueBroken(int queueIndex, string reason)
     {
-        _logger.LogWarning("{Name}: queue {Queue} is stopped: {Reason}", _options.Name, queueIndex, reason);
+        _logger.LogWarning(VhostUserEvents.QueueStopped, "{Name}: queue {Queue} is stopped: {Reason}", _options.Name, queueIndex, reason);
         lock (_noticeLock)
         {
             if ((uint)queueIndex < (uint)_rings.Length)
@@ -207,7 +207,7 @@ public sealed partial class VhostUserSession : IFrontEnd, IAsyncDisposable
         }
         catch (Exception exception) when (exception is IOException or VhostUserException)
         {
-            _logger.LogDebug(exception, "{Name}: the front-end has gone before it could be told of the refusal", _options.Name);
+            _logger.LogDebug(VhostUserEvents.RefusalNotTold, exception, "{Name}: the front-end has gone before it could be told of the refusal", _options.Name);
         }
     }
 }

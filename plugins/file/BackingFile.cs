@@ -88,7 +88,7 @@ internal sealed partial class BackingFile
     {
         if (Interlocked.Exchange(ref _syncFailed, 1) == 0)
         {
-            LogSyncFailure(_logger, BdevName, Facts.Path, Errno.Describe(error));
+            LogSyncFailed(_logger, BdevName, Facts.Path, Errno.Describe(error));
         }
     }
 
@@ -98,17 +98,17 @@ internal sealed partial class BackingFile
         Interlocked.Increment(ref _bouncedRequests);
         if (_bounceNoted == 0 && Interlocked.Exchange(ref _bounceNoted, 1) == 0)
         {
-            LogBounce(_logger, BdevName, Facts.AlignmentBytes);
+            LogBouncedForDirectIo(_logger, BdevName, Facts.AlignmentBytes);
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Critical, Message = "bdev {Name}: writing {Path} to stable storage failed ({Error}). Data that was written since "
+    [LoggerMessage(EventId = 3200, Level = LogLevel.Critical, Message = "bdev {Name}: writing {Path} to stable storage failed ({Error}). Data that was written since "
         + "the last successful flush may be lost. Flushes fail from now on. Find the cause in the kernel's log, restart vhostd, and check the guest's file system")]
-    private static partial void LogSyncFailure(ILogger logger, string name, string path, string error);
+    private static partial void LogSyncFailed(ILogger logger, string name, string path, string error);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "bdev {Name}: the guest uses buffers that O_DIRECT cannot use as they are (not aligned to "
+    [LoggerMessage(EventId = 3201, Level = LogLevel.Information, Message = "bdev {Name}: the guest uses buffers that O_DIRECT cannot use as they are (not aligned to "
         + "{Alignment} bytes, or device memory); such requests are copied once more")]
-    private static partial void LogBounce(ILogger logger, string name, uint alignment);
+    private static partial void LogBouncedForDirectIo(ILogger logger, string name, uint alignment);
 }
 
 /// <summary>What does not change while the file is open.</summary>

@@ -69,7 +69,7 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
             // The name is durable when its directory is.
             using FileDescriptor directory = FileIo.Open(Path.GetDirectoryName(_path)!, OpenMode.ReadOnly | OpenMode.Directory);
             ThrowOnError(FileIo.TryDataSync(directory.Raw));
-            LogCreated(logger, bdevName, _path, options.SizeMiB.Value);
+            LogFileCreated(logger, bdevName, _path, options.SizeMiB.Value);
         }
         catch (LinuxException e) when (e.Error == Errno.EEXIST)
         {
@@ -284,6 +284,6 @@ internal sealed unsafe partial class BackingFileOpener(string bdevName, FileBdev
     private IOException Failure(string what, string remedy, Exception? inner = null) =>
         new($"bdev {bdevName}: {_path} {what}; {remedy}", inner);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "bdev {Name}: created {Path}, {SizeMiB} MiB, sparse")]
-    private static partial void LogCreated(ILogger logger, string name, string path, int sizeMiB);
+    [LoggerMessage(EventId = 3202, Level = LogLevel.Information, Message = "bdev {Name}: created {Path}, {SizeMiB} MiB, sparse")]
+    private static partial void LogFileCreated(ILogger logger, string name, string path, int sizeMiB);
 }

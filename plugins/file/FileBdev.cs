@@ -99,13 +99,13 @@ internal sealed partial class FileBdev : IChannelBdev, IDetailSource
             {
                 // It was there at the start, so a limit was met. Slower is better than no disk.
                 _useIoUring = false;
-                LogNoRing(_logger, Name, reactor.Id, e.Message);
+                LogReactorWithoutIoUring(_logger, Name, reactor.Id, e.Message);
             }
         }
 
         return ReactorQueues.Get(reactor, useIoUring: false);
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "bdev {Name}: reactor {Reactor} gets no io_uring, so blocking threads do the I/O, which is slower: {Reason}")]
-    private static partial void LogNoRing(ILogger logger, string name, int reactor, string reason);
+    [LoggerMessage(EventId = 3203, Level = LogLevel.Warning, Message = "bdev {Name}: reactor {Reactor} gets no io_uring, so blocking threads do the I/O, which is slower: {Reason}")]
+    private static partial void LogReactorWithoutIoUring(ILogger logger, string name, int reactor, string reason);
 }

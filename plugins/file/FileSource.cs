@@ -78,7 +78,7 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
 
         if (reason is not null && Interlocked.Exchange(ref _fallbackNoted, 1) == 0)
         {
-            LogFallback(context.Logger, context.Name, reason);
+            LogWithoutIoUring(context.Logger, context.Name, reason);
         }
 
         return reason is null;
@@ -97,7 +97,7 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
                 }
                 catch (Exception e) when (e is IOException or InvalidOperationException)
                 {
-                    LogWatchFailure(context.Logger, context.Name, e.Message);
+                    LogSizeNotRead(context.Logger, context.Name, e.Message);
                 }
             }
         }
@@ -140,7 +140,7 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
         if (!_isReplaced && !file.Facts.IsBlockDevice && !IsStillAt(file))
         {
             _isReplaced = true;
-            LogReplaced(context.Logger, context.Name, file.Facts.Path);
+            LogFileReplaced(context.Logger, context.Name, file.Facts.Path);
         }
     }
 
@@ -157,19 +157,19 @@ internal sealed partial class FileSource(BdevSourceContext context, FileBdevOpti
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "bdev {Name}: io_uring cannot be used, so blocking threads do the I/O, which is slower: {Reason}")]
-    private static partial void LogFallback(ILogger logger, string name, string reason);
+    [LoggerMessage(EventId = 3204, Level = LogLevel.Warning, Message = "bdev {Name}: io_uring cannot be used, so blocking threads do the I/O, which is slower: {Reason}")]
+    private static partial void LogWithoutIoUring(ILogger logger, string name, string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "bdev {Name}: resized from {Before} to {After} blocks")]
+    [LoggerMessage(EventId = 3205, Level = LogLevel.Information, Message = "bdev {Name}: resized from {Before} to {After} blocks")]
     private static partial void LogResized(ILogger logger, string name, ulong before, ulong after);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "bdev {Name}: {Path} was cut to {Size} bytes, less than one block; requests will fail until it is grown again")]
+    [LoggerMessage(EventId = 3206, Level = LogLevel.Error, Message = "bdev {Name}: {Path} was cut to {Size} bytes, less than one block; requests will fail until it is grown again")]
     private static partial void LogTooSmall(ILogger logger, string name, string path, ulong size);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "bdev {Name}: {Path} was deleted or replaced while in use. The guest goes on with the old file, whose "
+    [LoggerMessage(EventId = 3207, Level = LogLevel.Error, Message = "bdev {Name}: {Path} was deleted or replaced while in use. The guest goes on with the old file, whose "
         + "data is lost when vhostd stops: copy it away from inside the guest, or undo the replacement now (/proc/PID/fd still has the old file)")]
-    private static partial void LogReplaced(ILogger logger, string name, string path);
+    private static partial void LogFileReplaced(ILogger logger, string name, string path);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "bdev {Name}: its size cannot be looked at: {Reason}")]
-    private static partial void LogWatchFailure(ILogger logger, string name, string reason);
+    [LoggerMessage(EventId = 3208, Level = LogLevel.Warning, Message = "bdev {Name}: its size cannot be looked at: {Reason}")]
+    private static partial void LogSizeNotRead(ILogger logger, string name, string reason);
 }

@@ -149,6 +149,6 @@ internal sealed unsafe partial class BlockMemory : IDisposable
     // SAFETY: start and end lie within the mapping, and are less than two huge pages apart.
     private void Clear(nuint start, nuint end) => new Span<byte>(Address + start, (int)(end - start)).Clear();
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "bdev {Name}: {SizeMiB} MiB on {Kind}")]
+    [LoggerMessage(EventId = 3000, Level = LogLevel.Information, Message = "bdev {Name}: {SizeMiB} MiB on {Kind}")]
     private static partial void LogAllocated(ILogger logger, string name, int sizeMiB, string kind);
 }

@@ -134,7 +134,7 @@ internal sealed unsafe partial class BlkChannel(IReactor reactor, IBdevPort port
     }
 
     [LoggerMessage(
-        EventId = 1,
+        EventId = 2200,
         Level = LogLevel.Error,
         Message = "bdev {Bdev}: the flush after the guest turned the write cache off failed with {Status}; what was written before may not be durable")]
     private static partial void LogFlushFailed(ILogger logger, string bdev, BlockStatus status);

@@ -161,7 +161,7 @@ internal sealed class FrontEndServer : IDisposable
         catch (LinuxException exception)
         {
             _context.Logger.LogError(
-                "{Name}: a front-end could not be accepted: {Reason}. Raise the limit of open files (ulimit -n, LimitNOFILE=); trying again",
+                VhostUserTransportEvents.FrontEndNotAccepted, "{Name}: a front-end could not be accepted: {Reason}. Raise the limit of open files (ulimit -n, LimitNOFILE=); trying again",
                 _context.Name, exception.Message);
             _epoll.Remove(_listener.Socket.Raw);
             _acceptPaused = true;
@@ -178,7 +178,7 @@ internal sealed class FrontEndServer : IDisposable
         {
             // Logged first: whoever sees the link close finds the reason.
             _context.Logger.LogWarning(
-                "{Name}: a second front-end ({Second}) was turned away, {First} is connected; a controller serves one VM at a time",
+                VhostUserTransportEvents.FrontEndTurnedAway, "{Name}: a second front-end ({Second}) was turned away, {First} is connected; a controller serves one VM at a time",
                 _context.Name, peer, _peer);
             socket.Dispose();
             return;
@@ -199,11 +199,11 @@ internal sealed class FrontEndServer : IDisposable
             _peer = peer;
             _epoll.Add(socket.Raw, EpollEvents.In | EpollEvents.PeerClosed, ConnectionToken);
             _status = $"connected ({peer})";
-            _context.Logger.LogInformation("{Name}: front-end connected ({Peer})", _context.Name, peer);
+            _context.Logger.LogInformation(VhostUserTransportEvents.FrontEndConnected, "{Name}: front-end connected ({Peer})", _context.Name, peer);
         }
         catch (Exception exception)
         {
-            _context.Logger.LogError(exception, "{Name}: no session could be opened for {Peer}", _context.Name, peer);
+            _context.Logger.LogError(VhostUserTransportEvents.SessionNotOpened, exception, "{Name}: no session could be opened for {Peer}", _context.Name, peer);
             EndSession();
             socket.Dispose();
         }
@@ -219,7 +219,7 @@ internal sealed class FrontEndServer : IDisposable
         }
 
         _context.Logger.LogError(
-            "{Name}: the session with {Peer} ends: {Memory}, went away while it was in use. Its file was shrunk, or there is no memory left for it "
+            VhostUserTransportEvents.SessionMemoryLost, "{Name}: the session with {Peer} ends: {Memory}, went away while it was in use. Its file was shrunk, or there is no memory left for it "
             + "(a full tmpfs, no free huge pages). What the guest had under way was not completed; other guests are not concerned",
             _context.Name, _peer, lost);
         EndSession();
@@ -238,7 +238,7 @@ internal sealed class FrontEndServer : IDisposable
                         _session!.HandleAsync(message!, _cut.Token).AsTask().GetAwaiter().GetResult();
                         break;
                     case MessageReadState.Closed:
-                        _context.Logger.LogInformation("{Name}: front-end disconnected ({Peer})", _context.Name, _peer);
+                        _context.Logger.LogInformation(VhostUserTransportEvents.FrontEndDisconnected, "{Name}: front-end disconnected ({Peer})", _context.Name, _peer);
                         EndSession();
                         return;
                     default:
@@ -248,17 +248,17 @@ internal sealed class FrontEndServer : IDisposable
         }
         catch (VhostUserException exception)
         {
-            _context.Logger.LogError("{Name}: the session with {Peer} ends: {Reason}", _context.Name, _peer, exception.Message);
+            _context.Logger.LogError(VhostUserTransportEvents.SessionEnded, "{Name}: the session with {Peer} ends: {Reason}", _context.Name, _peer, exception.Message);
             EndSession();
         }
         catch (LinuxException exception)
         {
-            _context.Logger.LogWarning("{Name}: the connection to {Peer} broke: {Reason}", _context.Name, _peer, exception.Message);
+            _context.Logger.LogWarning(VhostUserTransportEvents.ConnectionBroke, "{Name}: the connection to {Peer} broke: {Reason}", _context.Name, _peer, exception.Message);
             EndSession();
         }
         catch (Exception exception)
         {
-            _context.Logger.LogError(exception, "{Name}: the session with {Peer} ends by a fault of this program or a plugin", _context.Name, _peer);
+            _context.Logger.LogError(VhostUserTransportEvents.SessionFailed, exception, "{Name}: the session with {Peer} ends by a fault of this program or a plugin", _context.Name, _peer);
             EndSession();
         }
     }

@@ -38,7 +38,7 @@ internal sealed class VhostUserTransport(TransportContext context, VhostUserTran
         _server = server;
         var thread = new Thread(() => Serve(server), ThreadStackBytes) { IsBackground = true, Name = $"vhost-user {context.Name}" };
         thread.Start();
-        context.Logger.LogInformation("{Name}: listening on {Socket}", context.Name, Endpoint);
+        context.Logger.LogInformation(VhostUserTransportEvents.Listening, "{Name}: listening on {Socket}", context.Name, Endpoint);
         return ValueTask.CompletedTask;
     }
 
@@ -65,7 +65,7 @@ internal sealed class VhostUserTransport(TransportContext context, VhostUserTran
             {
                 // The thread waits for a device that does not answer. The socket goes all the same; what the thread holds stays until the process ends.
                 _listener!.Dispose();
-                context.Logger.LogError("{Name}: the session did not end in time and is left behind; its device does not answer", context.Name);
+                context.Logger.LogError(VhostUserTransportEvents.SessionLeftBehind, "{Name}: the session did not end in time and is left behind; its device does not answer", context.Name);
             }
         }
     }
@@ -81,7 +81,7 @@ internal sealed class VhostUserTransport(TransportContext context, VhostUserTran
         }
         catch (Exception exception)
         {
-            context.Logger.LogCritical(exception, "{Name}: the transport has failed and serves no front-end until it is restarted", context.Name);
+            context.Logger.LogCritical(VhostUserTransportEvents.TransportFailed, exception, "{Name}: the transport has failed and serves no front-end until it is restarted", context.Name);
         }
         finally
         {

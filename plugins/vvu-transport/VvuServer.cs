@@ -57,7 +57,7 @@ internal sealed class VvuServer : IDisposable
         _cut = cut;
         _link = new VvuLink(device, memoryKind);
         _slowMemory = new SlowMemoryWatch(device.MeasureMemory, nanoseconds => _context.Logger.LogWarning(
-            "{Name}: {Address}: a load from the Compute VM's memory takes {Microseconds:0.#} us: this VM's hypervisor maps it no more, as QEMU does at the first interrupt of a vfio-user device's line. Everything works, some hundred times slower. Start vvu-device with --no-interrupt-line, and this VM anew",
+            VvuTransportEvents.MemorySlow, "{Name}: {Address}: a load from the Compute VM's memory takes {Microseconds:0.#} us: this VM's hypervisor maps it no more, as QEMU does at the first interrupt of a vfio-user device's line. Everything works, some hundred times slower. Start vvu-device with --no-interrupt-line, and this VM anew",
             _context.Name, device.Pci.Address, nanoseconds / 1000.0));
         _epoll.Add(wake.Raw, EpollEvents.In, 0);
         for (var vector = 0; vector < Math.Min(device.Vectors.Count, 2); vector++)
@@ -92,7 +92,7 @@ internal sealed class VvuServer : IDisposable
         {
             if (_session is not null && _stopping.IsCancellationRequested)
             {
-                _context.Logger.LogWarning("{Name}: the other VM loses its disks until vhostd is back; {Remedy}", _context.Name, Remedy);
+                _context.Logger.LogWarning(VvuTransportEvents.DisksLost, "{Name}: the other VM loses its disks until vhostd is back; {Remedy}", _context.Name, Remedy);
             }
 
             EndSession();
@@ -144,7 +144,7 @@ internal sealed class VvuServer : IDisposable
             DiscardMessages();
             if (_session is not null)
             {
-                _context.Logger.LogInformation("{Name}: the other VM disconnected", _context.Name);
+                _context.Logger.LogInformation(VvuTransportEvents.PeerDisconnected, "{Name}: the other VM disconnected", _context.Name);
                 EndSession();
             }
 
@@ -194,7 +194,7 @@ internal sealed class VvuServer : IDisposable
         _sessionStart = Stopwatch.GetTimestamp();
         _hasHandshake = _isWarned = false;
         _status = "connected";
-        _context.Logger.LogInformation("{Name}: the other VM is connected", _context.Name);
+        _context.Logger.LogInformation(VvuTransportEvents.PeerConnected, "{Name}: the other VM is connected", _context.Name);
     }
 
     private void Handle(Span<byte> bytes)
@@ -229,12 +229,12 @@ internal sealed class VvuServer : IDisposable
         }
         catch (VhostUserException exception)
         {
-            _context.Logger.LogError("{Name}: the session with the other VM ends: {Reason}", _context.Name, exception.Message);
+            _context.Logger.LogError(VvuTransportEvents.VvuSessionEnded, "{Name}: the session with the other VM ends: {Reason}", _context.Name, exception.Message);
             Drop();
         }
         catch (Exception exception) when (exception is not VvuFailure)
         {
-            _context.Logger.LogError(exception, "{Name}: the session with the other VM ends by a fault of this program or a plugin", _context.Name);
+            _context.Logger.LogError(VvuTransportEvents.VvuSessionFailed, exception, "{Name}: the session with the other VM ends by a fault of this program or a plugin", _context.Name);
             Drop();
         }
     }
@@ -314,7 +314,7 @@ internal sealed class VvuServer : IDisposable
         {
             _isWarned = true;
             _context.Logger.LogError(
-                "{Name}: the other VM is connected but begins no session: it is in the middle of one with an earlier vhostd, and this vvu device cannot make it begin anew. Restart the Compute VM (or give its chardev reconnect=1 and disconnect it)",
+                VvuTransportEvents.SessionAwaited, "{Name}: the other VM is connected but begins no session: it is in the middle of one with an earlier vhostd, and this vvu device cannot make it begin anew. Restart the Compute VM (or give its chardev reconnect=1 and disconnect it)",
                 _context.Name);
             _status = "connected, but the other VM must be restarted";
         }

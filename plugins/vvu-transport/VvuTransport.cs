@@ -69,7 +69,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
             }
             catch (TimeoutException)
             {
-                context.Logger.LogError("{Name}: the vvu device was not released in time and is left behind; it does not answer", context.Name);
+                context.Logger.LogError(VvuTransportEvents.VvuDeviceLeftBehind, "{Name}: the vvu device was not released in time and is left behind; it does not answer", context.Name);
             }
         }
     }
@@ -99,7 +99,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         {
             if (!_started.TrySetException(exception))
             {
-                context.Logger.LogCritical("{Name}: the transport has failed and serves nobody until it is restarted: {Reason}", context.Name, exception.Message);
+                context.Logger.LogCritical(VvuTransportEvents.VvuTransportFailed, "{Name}: the transport has failed and serves nobody until it is restarted: {Reason}", context.Name, exception.Message);
             }
         }
         finally
@@ -133,7 +133,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
 
         pci.Removed.Register(() => EventFd.SignalRaw(_wake.Raw));
         context.Logger.LogInformation(
-            "{Name}: {Address}: vvu device, layout by {Layout}, {Queues} queues, {Forwarding}, {Kicks}",
+            VvuTransportEvents.VvuDeviceAttached, "{Name}: {Address}: vvu device, layout by {Layout}, {Queues} queues, {Forwarding}, {Kicks}",
             context.Name, options.Address, device.Layout.Name, device.MaxQueueCount,
             device.HasFullForwarding ? "full forwarding" : "published contract", device.KickKind);
         return device;
@@ -152,7 +152,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         }
         catch (Exception failure) when (failure is IOException and not VvuRefusal)
         {
-            context.Logger.LogError("{Name}: {Reason}; the device is reset", context.Name, failure.Message);
+            context.Logger.LogError(VvuTransportEvents.VvuDeviceReset, "{Name}: {Reason}; the device is reset", context.Name, failure.Message);
         }
         finally
         {
@@ -175,7 +175,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
                 OnRetry = attempt =>
                 {
                     context.Logger.LogWarning(
-                        "{Name}: {Error}; attempt {Attempt}, given up after {Limit} s",
+                        VvuTransportEvents.VvuAttachRetried, "{Name}: {Error}; attempt {Attempt}, given up after {Limit} s",
                         context.Name, attempt.Outcome.Exception?.Message, attempt.AttemptNumber + 1, options.AttachTimeoutSeconds);
                     return default;
                 },
@@ -189,7 +189,7 @@ internal sealed class VvuTransport(TransportContext context, VvuTransportOptions
         {
             if (!_stopping.IsCancellationRequested)
             {
-                context.Logger.LogError("{Name}: no vvu device at {Address} within {Limit} s; restart vhostd when it is back", context.Name, options.Address, options.AttachTimeoutSeconds);
+                context.Logger.LogError(VvuTransportEvents.VvuAttachGivenUp, "{Name}: no vvu device at {Address} within {Limit} s; restart vhostd when it is back", context.Name, options.Address, options.AttachTimeoutSeconds);
             }
 
             return null;

@@ -16,6 +16,10 @@ internal static class Repository
 
     public static IEnumerable<string> With(params string[] extensions) => Files.Where(file => extensions.Contains(Path.GetExtension(file)));
 
+    /// <summary>What is shipped: tests, samples and the load generator are left out.</summary>
+    public static IEnumerable<string> Product(string extension) =>
+        With(extension).Where(file => file.Split('/')[0] is "abstractions" or "lib" or "host" or "plugins" or "vvu-device");
+
     public static string Read(string file) => File.ReadAllText(Path.Combine(Root, file));
 
     private static string[] List()

@@ -23,31 +23,6 @@ public sealed partial class SourceTests
     public void Nothing_is_left_for_later_in_product_code() =>
         Assert.Empty(Find(Product(".cs"), Unfinished));
 
-    /// <summary>Whoever reads logs by machine goes by ids: texts may change.</summary>
-    [Fact]
-    public void Each_message_of_the_host_has_an_event_id_of_its_table()
-    {
-        var calls = 0;
-        foreach (string file in Repository.With(".cs").Where(file => file.StartsWith("host/", StringComparison.Ordinal)))
-        {
-            string text = Repository.Read(file);
-            foreach (Match call in LogCall().Matches(text))
-            {
-                calls++;
-                Assert.True(text.AsSpan(call.Index + call.Length).StartsWith("HostEvents.", StringComparison.Ordinal), $"{file}: {call.Value}... begins without an id of HostEvents");
-            }
-
-            foreach (Match declared in LoggerMessage().Matches(text))
-            {
-                calls++;
-                Assert.True(DeclaredId().IsMatch(declared.Value), $"{file}: {declared.Value} has no EventId");
-            }
-        }
-
-        // Far fewer would mean that the search finds nothing.
-        Assert.True(calls > 40, $"only {calls} calls were found");
-    }
-
     [Fact]
     public void No_test_is_skipped() =>
         Assert.All(Repository.With(".cs").Where(file => file.StartsWith("tests/", StringComparison.Ordinal)), file => Assert.False(SkippedTest().IsMatch(Repository.Read(file)), file));
@@ -119,20 +94,10 @@ public sealed partial class SourceTests
         return false;
     }
 
-    private static IEnumerable<string> Product(string extension) =>
-        Repository.With(extension).Where(file => file.Split('/')[0] is "abstractions" or "lib" or "host" or "plugins" or "vvu-device");
+    private static IEnumerable<string> Product(string extension) => Repository.Product(extension);
 
     private static IEnumerable<string> Find(IEnumerable<string> files, string[] words) =>
         files.SelectMany(file => words.Where(word => Repository.Read(file).Contains(word, StringComparison.Ordinal)).Select(word => $"{file}: {word}"));
-
-    [GeneratedRegex(@"\.Log(?:Trace|Debug|Information|Warning|Error|Critical)\(\s*")]
-    private static partial Regex LogCall();
-
-    [GeneratedRegex(@"\[LoggerMessage\([^]]*\)\]")]
-    private static partial Regex LoggerMessage();
-
-    [GeneratedRegex(@"^\[LoggerMessage\((?:\d+,|.*EventId = \d)", RegexOptions.Singleline)]
-    private static partial Regex DeclaredId();
 
     [GeneratedRegex(@"\[(Fact|Theory)\([^)]*Skip\s*=")]
     private static partial Regex SkippedTest();

@@ -155,7 +155,7 @@ internal abstract partial class PciFunction : IPciDevice
         }
         catch (IOException e)
         {
-            LogResetFailed(Logger, Address, e.Message);
+            LogDeviceResetFailed(Logger, Address, e.Message);
             return false;
         }
     }
@@ -182,7 +182,7 @@ internal abstract partial class PciFunction : IPciDevice
             }
             catch (IOException e)
             {
-                LogCloseFailed(Logger, Address, e.Message);
+                LogDeviceCloseFailed(Logger, Address, e.Message);
             }
 
             _ = TryReset();
@@ -194,7 +194,7 @@ internal abstract partial class PciFunction : IPciDevice
         }
 
         DmaStatistics statistics = Dma.Statistics;
-        LogClosed(Logger, Address, statistics.BouncedTransfers, statistics.BouncedBytes);
+        LogDeviceReleased(Logger, Address, statistics.BouncedTransfers, statistics.BouncedBytes);
         Close();
         _interrupts.ForEach(e => e.Dispose());
         _removed.Dispose();
@@ -206,7 +206,7 @@ internal abstract partial class PciFunction : IPciDevice
     {
         if (Interlocked.Exchange(ref _isRemoved, 1) == 0)
         {
-            LogRemoved(Logger, Address, reason);
+            LogDeviceRemoved(Logger, Address, reason);
             try
             {
                 _ = _removed.CancelAsync();
@@ -352,15 +352,15 @@ internal abstract partial class PciFunction : IPciDevice
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "{Address}: the device is gone: {Reason}")]
-    private static partial void LogRemoved(ILogger logger, string address, string reason);
+    [LoggerMessage(EventId = 1400, Level = LogLevel.Error, Message = "{Address}: the device is gone: {Reason}")]
+    private static partial void LogDeviceRemoved(ILogger logger, string address, string reason);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Address}: released; {Transfers} transfers ({Bytes} bytes) of its DMA domain went through bounce buffers")]
-    private static partial void LogClosed(ILogger logger, string address, long transfers, long bytes);
+    [LoggerMessage(EventId = 1401, Level = LogLevel.Information, Message = "{Address}: released; {Transfers} transfers ({Bytes} bytes) of its DMA domain went through bounce buffers")]
+    private static partial void LogDeviceReleased(ILogger logger, string address, long transfers, long bytes);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Address}: the reset failed: {Reason}")]
-    private static partial void LogResetFailed(ILogger logger, string address, string reason);
+    [LoggerMessage(EventId = 1402, Level = LogLevel.Warning, Message = "{Address}: the reset failed: {Reason}")]
+    private static partial void LogDeviceResetFailed(ILogger logger, string address, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Address}: the device could not be stopped: {Reason}")]
-    private static partial void LogCloseFailed(ILogger logger, string address, string reason);
+    [LoggerMessage(EventId = 1403, Level = LogLevel.Warning, Message = "{Address}: the device could not be stopped: {Reason}")]
+    private static partial void LogDeviceCloseFailed(ILogger logger, string address, string reason);
 }

@@ -30,12 +30,12 @@ internal sealed partial class AbandonedPages(PciPaths paths, ILogger logger)
                 if (FileLock.TryFlock(file.Raw, exclusive: true) && RemoveMarkers(directory, stopped))
                 {
                     Directory.Delete(directory, recursive: true);
-                    LogSwept(logger, directory);
+                    LogLeftPagesRemoved(logger, directory);
                 }
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                LogSweepFailed(logger, directory, e.Message);
+                LogLeftPagesNotRemoved(logger, directory, e.Message);
             }
         }
     }
@@ -49,7 +49,7 @@ internal sealed partial class AbandonedPages(PciPaths paths, ILogger logger)
             string name = Path.GetFileName(marker)[MarkerPrefix.Length..];
             if (PciAddress.TryParse(name, out PciAddress device) && device != stopped && Stop(device, directory) is { } reason)
             {
-                LogKept(logger, directory, device.ToString(), reason);
+                LogLeftPagesKept(logger, directory, device.ToString(), reason);
                 isFree = false;
             }
             else
@@ -112,7 +112,7 @@ internal sealed partial class AbandonedPages(PciPaths paths, ILogger logger)
             return "its reset left bus mastering on";
         }
 
-        LogReset(logger, device.ToString(), directory);
+        LogLeftDeviceReset(logger, device.ToString(), directory);
         return null;
     }
 
@@ -123,16 +123,16 @@ internal sealed partial class AbandonedPages(PciPaths paths, ILogger logger)
         return (command[0] & PciFunction.CommandBusMaster) != 0;
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "{Device}: reset, because the process that left {Directory} behind had driven it")]
-    private static partial void LogReset(ILogger logger, string device, string directory);
+    [LoggerMessage(EventId = 1404, Level = LogLevel.Information, Message = "{Device}: reset, because the process that left {Directory} behind had driven it")]
+    private static partial void LogLeftDeviceReset(ILogger logger, string device, string directory);
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "removed {Directory}, which a process that ended left behind")]
-    private static partial void LogSwept(ILogger logger, string directory);
+    [LoggerMessage(EventId = 1405, Level = LogLevel.Information, Message = "removed {Directory}, which a process that ended left behind")]
+    private static partial void LogLeftPagesRemoved(ILogger logger, string directory);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message =
+    [LoggerMessage(EventId = 1406, Level = LogLevel.Warning, Message =
         "kept {Directory}, which a process that ended left behind: the device {Device} may still write to its pages ({Reason}); it goes when the device is driven again or given back with 'vhostd pci unbind'")]
-    private static partial void LogKept(ILogger logger, string directory, string device, string reason);
+    private static partial void LogLeftPagesKept(ILogger logger, string directory, string device, string reason);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Directory} cannot be removed: {Reason}")]
-    private static partial void LogSweepFailed(ILogger logger, string directory, string reason);
+    [LoggerMessage(EventId = 1407, Level = LogLevel.Warning, Message = "{Directory} cannot be removed: {Reason}")]
+    private static partial void LogLeftPagesNotRemoved(ILogger logger, string directory, string reason);
 }

@@ -142,7 +142,7 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
                 _table.Add(added.Attachment.Ranges);
                 if (region.Backing.Kind == MemoryBackingKind.CopiedBar)
                 {
-                    LogCopiedBar(Logger, region.LengthBytes, region.GuestAddress, region.Backing.DeviceAddress);
+                    LogBarCopied(Logger, region.LengthBytes, region.GuestAddress, region.Backing.DeviceAddress);
                 }
                 else
                 {
@@ -151,7 +151,7 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
             }
             catch (Exception e) when (e is IOException)
             {
-                LogUnreachable(Logger, region.LengthBytes, region.GuestAddress, e.Message);
+                LogMemoryBounced(Logger, region.LengthBytes, region.GuestAddress, e.Message);
             }
         }
     }
@@ -186,13 +186,13 @@ internal abstract partial class DmaDomain(ILogger logger) : IDmaDomain
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "{Bytes} bytes of guest memory at 0x{GuestAddress:x} cannot be reached by the device and will be bounced: {Reason}")]
-    private static partial void LogUnreachable(ILogger logger, ulong bytes, ulong guestAddress, string reason);
+    [LoggerMessage(EventId = 1408, Level = LogLevel.Warning, Message = "{Bytes} bytes of guest memory at 0x{GuestAddress:x} cannot be reached by the device and will be bounced: {Reason}")]
+    private static partial void LogMemoryBounced(ILogger logger, ulong bytes, ulong guestAddress, string reason);
 
     [LoggerMessage(
-        Level = LogLevel.Information,
+        EventId = 1409, Level = LogLevel.Information,
         Message = "{Bytes} bytes of guest memory at 0x{GuestAddress:x} lie in a BAR of {Device} that emulated disks reach through copies: NVMe reads and writes there itself, for virtio-scsi the data is copied")]
-    private static partial void LogCopiedBar(ILogger logger, ulong bytes, ulong guestAddress, string? device);
+    private static partial void LogBarCopied(ILogger logger, ulong bytes, ulong guestAddress, string? device);
 
     /// <summary>Memory of a domain; gives itself back when disposed.</summary>
     internal sealed class DomainMemory(DmaDomain domain, nuint address, nuint length, IReadOnlyList<DmaRange> ranges, Action free)

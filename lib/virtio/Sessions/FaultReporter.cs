@@ -58,13 +58,13 @@ internal sealed partial class FaultReporter(IFrontEnd frontEnd, ILogger logger)
         }
         catch (Exception exception)
         {
-            LogFrontEndFailed(logger, exception, queue.Name, reason);
+            LogFrontEndNotTold(logger, exception, queue.Name, reason);
         }
     }
 
-    [LoggerMessage(EventId = 1, Level = LogLevel.Warning, Message = "{Queue}: an invalid request was answered with an error: {Reason} ({Suppressed} more since the last such message)")]
+    [LoggerMessage(EventId = 1100, Level = LogLevel.Warning, Message = "{Queue}: an invalid request was answered with an error: {Reason} ({Suppressed} more since the last such message)")]
     private static partial void LogInvalidRequest(ILogger logger, string queue, string reason, long suppressed);
 
-    [LoggerMessage(EventId = 2, Level = LogLevel.Error, Message = "{Queue}: broken ({Reason}), and the front-end could not be told")]
-    private static partial void LogFrontEndFailed(ILogger logger, Exception exception, string queue, string reason);
+    [LoggerMessage(EventId = 1101, Level = LogLevel.Error, Message = "{Queue}: broken ({Reason}), and the front-end could not be told")]
+    private static partial void LogFrontEndNotTold(ILogger logger, Exception exception, string queue, string reason);
 }

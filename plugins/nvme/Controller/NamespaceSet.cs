@@ -34,7 +34,7 @@ internal sealed class NamespaceSet(BdevSourceContext context, IReadOnlyList<IoQu
             }
             else if (refusal is not null)
             {
-                context.Logger.LogError("{Address}: namespace {Id} is not served: {Reason}", address, id, refusal);
+                context.Logger.LogError(NvmeEvents.NamespaceRefused, "{Address}: namespace {Id} is not served: {Reason}", address, id, refusal);
             }
         }
 

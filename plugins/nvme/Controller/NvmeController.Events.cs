@@ -55,7 +55,7 @@ internal sealed partial class NvmeController
             new NvmeCommand { Opcode = NvmeOpcode.SetFeatures, Dword10 = NvmeOpcode.FeatureAsyncEventConfiguration, Dword11 = events }, "Set Features (async events)");
         if (answer.Status != 0)
         {
-            Log.LogWarning("{Address}: the controller does not take the async event configuration: {Status}; health is read every {Seconds} s all the same",
+            Log.LogWarning(NvmeEvents.EventsNotConfigured, "{Address}: the controller does not take the async event configuration: {Status}; health is read every {Seconds} s all the same",
                 Address, answer.Describe(), (int)HealthInterval.TotalSeconds);
         }
 
@@ -73,14 +73,14 @@ internal sealed partial class NvmeController
             case 2 when information == 0:
                 // Reading the log lets the event come again; the list itself may be incomplete, so all namespaces are looked at.
                 ReadLog(NvmeOpcode.LogChangedNamespaces, 4096, "Changed Namespace List");
-                Log.LogInformation("{Address}: namespaces changed", Address);
+                Log.LogInformation(NvmeEvents.NamespacesChanged, "{Address}: namespaces changed", Address);
                 _namespaces.Rescan(_life!, Address);
                 break;
             case 1:
                 ReadHealth();
                 break;
             default:
-                Log.LogWarning("{Address}: async event type {Type}, information 0x{Information:x2}, log page 0x{Page:x2}", Address, type, information, page);
+                Log.LogWarning(NvmeEvents.AsyncEvent, "{Address}: async event type {Type}, information 0x{Information:x2}, log page 0x{Page:x2}", Address, type, information, page);
                 if (page is NvmeOpcode.LogErrorInformation or NvmeOpcode.LogHealth)
                 {
                     ReadLog(page, 512, "log page of an event");
@@ -114,7 +114,7 @@ internal sealed partial class NvmeController
         Volatile.Write(ref _health, health);
         if (health.CriticalWarning != 0 && health.CriticalWarning != former?.CriticalWarning)
         {
-            Log.LogError("{Address}: critical warning 0x{Warning:x2}: {Text}; plan to replace the device", Address, health.CriticalWarning, health.DescribeWarnings());
+            Log.LogError(NvmeEvents.CriticalWarning, "{Address}: critical warning 0x{Warning:x2}: {Text}; plan to replace the device", Address, health.CriticalWarning, health.DescribeWarnings());
         }
 
         _namespaces.SetHealth(health);
@@ -122,7 +122,7 @@ internal sealed partial class NvmeController
 
     private void Abort(int queueId, int commandId)
     {
-        Log.LogWarning("{Address}: aborting command {Command} of queue {Queue}", Address, commandId, queueId);
+        Log.LogWarning(NvmeEvents.CommandAborted, "{Address}: aborting command {Command} of queue {Queue}", Address, commandId, queueId);
         // The result says only whether the command was aborted at once; the command itself is completed, or found overdue again.
         _life!.Admin.Execute(new NvmeCommand { Opcode = NvmeOpcode.Abort, Dword10 = ((uint)commandId << 16) | (uint)queueId }, "Abort");
     }

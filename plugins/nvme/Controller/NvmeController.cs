@@ -47,7 +47,7 @@ internal sealed partial class NvmeController : ControllerThread, IQueuePairOwner
     {
         if (MayReportError(out var remark))
         {
-            Log.LogError("{Address}: {Operation} at block {Block} failed: {Status}{Remark}", Address, operation, startBlock, completion.Describe(), remark);
+            Log.LogError(NvmeEvents.CommandFailed, "{Address}: {Operation} at block {Block} failed: {Status}{Remark}", Address, operation, startBlock, completion.Describe(), remark);
         }
     }
 
@@ -111,7 +111,7 @@ internal sealed partial class NvmeController : ControllerThread, IQueuePairOwner
         var limit = life.Identity?.ShutdownTime is { } time && time < ShutdownLimit ? time + TimeSpan.FromMilliseconds(500) : ShutdownLimit;
         if (!life.TryShutDown(limit))
         {
-            Log.LogWarning("{Address}: the controller did not confirm the shutdown within {Seconds:0.#} s", Address, limit.TotalSeconds);
+            Log.LogWarning(NvmeEvents.ShutdownNotConfirmed, "{Address}: the controller did not confirm the shutdown within {Seconds:0.#} s", Address, limit.TotalSeconds);
         }
     }
 

@@ -57,7 +57,7 @@ internal sealed class DiskSet(BdevSourceContext context, IReadOnlyList<RequestQu
             {
                 if (refusal is not null)
                 {
-                    context.Logger.LogError("target {Target}, LUN {Lun} is not served: {Reason}", unit.Target, unit.Lun, refusal);
+                    context.Logger.LogError(VirtioScsiEvents.DiskRefused, "target {Target}, LUN {Lun} is not served: {Reason}", unit.Target, unit.Lun, refusal);
                 }
 
                 _published.Withdraw(unit, refusal ?? "the disk is gone");

@@ -36,7 +36,7 @@ internal sealed partial class HbaSource
 
         while (_aborts.TryDequeue(out var abort))
         {
-            Log.LogWarning("{Address}: aborting a command of target {Target}, LUN {Lun}", Address, abort.Unit.Target, abort.Unit.Lun);
+            Log.LogWarning(VirtioScsiEvents.HbaCommandAborted, "{Address}: aborting a command of target {Target}, LUN {Lun}", Address, abort.Unit.Target, abort.Unit.Lun);
             if (_life.Control.Execute(ControlQueue.AbortTask, abort.Unit, abort.Tag, TmfLimit, WaitForAnswer) is null)
             {
                 throw new ControllerFailure($"{Address}: the task management function to abort a command was not answered within {TmfLimit.TotalSeconds} s");
@@ -59,7 +59,7 @@ internal sealed partial class HbaSource
     {
         if ((kind & EventQueue.EventsMissed) != 0)
         {
-            Log.LogWarning("{Address}: events were missed; scanning everything", Address);
+            Log.LogWarning(VirtioScsiEvents.HbaEventsMissed, "{Address}: events were missed; scanning everything", Address);
             Scan(Enumerable.Range(0, Math.Min(_options.MaxTargets, _life!.Config.MaxTarget + 1)));
         }
 
@@ -67,7 +67,7 @@ internal sealed partial class HbaSource
         {
             case EventQueue.TransportReset or EventQueue.ParameterChange when target >= 0:
                 Log.LogInformation(
-                    "{Address}: target {Target}: {Event} (reason 0x{Reason:x})", Address, target,
+                    VirtioScsiEvents.HbaEvent, "{Address}: target {Target}: {Event} (reason 0x{Reason:x})", Address, target,
                     (kind & 3) == EventQueue.TransportReset ? "disks came or went" : "a disk changed", reason);
                 Scan([target]);
                 break;

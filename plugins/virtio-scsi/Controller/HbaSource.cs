@@ -80,7 +80,7 @@ internal sealed partial class HbaSource : ControllerThread, IRequestQueueOwner
         if (MayReportError(out var remark))
         {
             Log.LogError(
-                "{Address}: target {Target}, LUN {Lun}: {Operation} at block {Block} failed: {Outcome}{Remark}",
+                VirtioScsiEvents.HbaCommandFailed, "{Address}: target {Target}, LUN {Lun}: {Operation} at block {Block} failed: {Outcome}{Remark}",
                 Address, unit.Target, unit.Lun, operation, startBlock, outcome.Describe(), remark);
         }
     }
