@@ -11,8 +11,11 @@ namespace Vhost.Virtio;
 /// </summary>
 public abstract unsafe partial class Virtqueue : IPoller
 {
-    /// <summary>The most requests in a batch.</summary>
-    public const int BatchSize = 32;
+    /// <summary>
+    /// The most requests in a batch. Half of what a driver keeps under way where it matters (32): so one half is served while the driver takes the answers of the other
+    /// and refills it. A batch of all of them would have each side wait for the other in turn.
+    /// </summary>
+    public const int BatchSize = 16;
 
     /// <summary>
     /// An indirect table may have this many entries even if the queue is shorter. Section 2.7.5.3.1 allows the queue size only, but drivers
