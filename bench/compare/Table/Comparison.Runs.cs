@@ -85,8 +85,41 @@ internal sealed partial class Comparison
         return OnThread(generator.Run);
     }
 
-    private Sample RunCopy(CopyLoop loop, Pattern pattern, bool isWrite) =>
-        new(OnCpu(_options.ServerCpu, () => loop.Run(pattern, isWrite, _options.Seconds)), null, null);
+    private Sample RunCopy(CopyLoop loop, Pattern pattern, bool isWrite) => RunBare(() => loop.Run(pattern, isWrite, _options.Seconds));
+
+    /// <summary>
+    /// Runs a bare loop on the server's CPU while the client's CPU polls, as it does when a server is measured: where both are hyperthreads of one core, the loop has as
+    /// much of the core as the server had.
+    /// </summary>
+    private Sample RunBare(Func<double> loop)
+    {
+        var isOver = 0;
+        var client = new Thread(() =>
+        {
+            Scheduling.PinCurrentThread(_options.ClientCpu);
+            while (Volatile.Read(ref isOver) == 0)
+            {
+                // Without a pause, as the client.
+            }
+        });
+        if (_options.ClientCpu != _options.ServerCpu)
+        {
+            client.Start();
+        }
+
+        try
+        {
+            return new Sample(OnCpu(_options.ServerCpu, loop), null, null);
+        }
+        finally
+        {
+            Volatile.Write(ref isOver, 1);
+            if (_options.ClientCpu != _options.ServerCpu)
+            {
+                client.Join();
+            }
+        }
+    }
 
     private static T OnCpu<T>(int cpu, Func<T> work) => OnThread(() =>
     {

@@ -172,7 +172,7 @@ internal sealed partial class Comparison : IDisposable
                 $"blk, file on {where}, 4 KiB read, QD32, of a bare loop of pread",
                 () => Measure(vhostd.Process, () => RunLoad(Load(32) with { Socket = vhostd.Socket("blk") })),
                 "pread loop",
-                () => Measure(null, () => new Sample(OnCpu(_options.ServerCpu, () => loop.Run(_options.Seconds)), null, null)));
+                () => Measure(null, () => RunBare(() => loop.Run(_options.Seconds))));
         }
         finally
         {
