@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using System.Text;
 using Microsoft.Extensions.Logging;
 using StreamJsonRpc;
 using Vhost.Host.Observability;
@@ -13,6 +14,11 @@ namespace Vhost.Host.Rpc;
 /// <param name="logger">The log.</param>
 internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limits, ILogger logger) : IAsyncDisposable
 {
+    // unix(7): sun_path, without the zero at its end.
+    private const int MaxPathBytes = 107;
+
+    private const string AnotherPath = "choose another path with --rpc-socket or -r";
+
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
 
     private static readonly TimeSpan StopLimit = TimeSpan.FromMilliseconds(300);
@@ -41,6 +47,7 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
     /// <exception cref="IOException">Another process serves this path, or it cannot be used; the message says what to do.</exception>
     internal void Start()
     {
+        CheckPath();
         try
         {
             // Held as long as the process serves the path, so a socket that lies there without the lock is a dead one's.
@@ -54,7 +61,11 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
         }
         catch (IOException exception)
         {
-            throw new IOException($"the RPC socket {path} cannot be locked ({exception.Message.TrimEnd('.')}): another process serves it; choose another path with --rpc-socket", exception);
+            throw new IOException($"the RPC socket {path} cannot be locked: {(exception.HResult == Errno.EAGAIN ? "another process serves it" : exception.Message.TrimEnd('.'))}; {AnotherPath}", exception);
+        }
+        catch (UnauthorizedAccessException exception)
+        {
+            throw new IOException($"the RPC socket {path} cannot be locked: {path}.lock may not be written by this user; {AnotherPath}", exception);
         }
 
         try
@@ -103,6 +114,20 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
         await Task.WhenAny(Task.WhenAll(clients.Select(client => client.Value.Served)), Task.Delay(StopLimit)).ConfigureAwait(false);
         Release();
         _listener = null;
+    }
+
+    /// <summary>What is wrong with the path alone is said before anything is made there.</summary>
+    private void CheckPath()
+    {
+        string full = Path.GetFullPath(path);
+        string? fault = Encoding.UTF8.GetByteCount(path) > MaxPathBytes ? $"the path is longer than the {MaxPathBytes} bytes that a socket's may have"
+            : Directory.Exists(full) ? $"it is a directory; name the socket too, such as {Path.Combine(path, "spdk.sock")}"
+            : !Directory.Exists(Path.GetDirectoryName(full)) ? $"there is no directory {Path.GetDirectoryName(full)}; make it"
+            : null;
+        if (fault is not null)
+        {
+            throw new IOException($"the RPC socket {path} cannot be opened: {fault}, or {AnotherPath}");
+        }
     }
 
     private void RemoveStaleSocket()

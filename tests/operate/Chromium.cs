@@ -86,7 +86,7 @@ internal sealed class Chromium : IAsyncDisposable
 
     public async Task OpenAsync(string url, int width = 1360, int height = 900)
     {
-        await CallAsync("Emulation.setDeviceMetricsOverride", new JsonObject { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 1, ["mobile"] = false });
+        await ResizeAsync(width, height);
         await CallAsync("Page.navigate", new JsonObject { ["url"] = url });
     }
 
@@ -104,6 +104,10 @@ internal sealed class Chromium : IAsyncDisposable
     /// <summary>Waits until an expression of the page is true.</summary>
     public Task WaitForAsync(string expression) =>
         Vhostd.WaitForAsync(async () => (await EvaluateAsync($"Boolean({expression})"))!.GetValue<bool>(), $"{expression} (faults: {string.Join("; ", Faults)})");
+
+    /// <summary>Gives the page another window.</summary>
+    public Task ResizeAsync(int width, int height) =>
+        CallAsync("Emulation.setDeviceMetricsOverride", new JsonObject { ["width"] = width, ["height"] = height, ["deviceScaleFactor"] = 1, ["mobile"] = false });
 
     public async Task<byte[]> TakeScreenshotAsync() =>
         Convert.FromBase64String((await CallAsync("Page.captureScreenshot", new JsonObject { ["format"] = "png" }))["data"]!.GetValue<string>());

@@ -44,6 +44,12 @@ public sealed class DashboardTests
         await chromium.WaitForAsync("!document.getElementById('details').hidden && document.getElementById('d-list').textContent.includes('p99')");
         await ShotAsync(chromium, "dashboard-light.png", "light");
         await ShotAsync(chromium, "dashboard-dark.png", "dark");
+        // No text leaves its node, and a narrow window has everything one below the other: only the graph is wider, and scrolls in its frame.
+        Assert.Equal("", (await chromium.EvaluateAsync("[...document.querySelectorAll('.node')].flatMap(n => [...n.querySelectorAll('text')].filter(t => t.getBBox().x + t.getBBox().width > n.querySelector('rect').getBBox().width)).map(t => t.textContent).join()"))!.GetValue<string>());
+        await chromium.ResizeAsync(420, 1500);
+        await chromium.WaitForAsync("innerWidth === 420 && document.documentElement.scrollWidth === document.documentElement.clientWidth && document.querySelector('.graph-box').scrollWidth > 420");
+        await ShotAsync(chromium, "dashboard-narrow.png", "light");
+        await chromium.ResizeAsync(1360, 900);
 
         // Adding a bdev and a controller, and removing the bdev.
         await SubmitAsync("d-bdev", "f.type.value = 'null'; f.elements.name.value = 'Web0'; f.size.value = 16;");

@@ -170,7 +170,7 @@ public sealed class FramingTests
         await using var host = await RunningHost.StartAsync();
         await using (var second = new RpcServer(host.SocketPath, new RpcSurface(null), new RpcLimits(), Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance))
         {
-            Assert.Throws<IOException>(second.Start);
+            Assert.Contains("another process serves it", Assert.Throws<IOException>(second.Start).Message, StringComparison.Ordinal);
         }
 
         var path = Path.Combine(host.Directory, "dead.sock");
@@ -188,6 +188,32 @@ public sealed class FramingTests
         await using var fourth = new RpcServer(ordinary, new RpcSurface(null), new RpcLimits(), Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
         Assert.Throws<IOException>(fourth.Start);
         Assert.Equal("data", await File.ReadAllTextAsync(ordinary, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task A_path_that_cannot_be_served_is_refused_with_what_is_wrong_with_it()
+    {
+        var directory = RunningHost.NewDirectory();
+        try
+        {
+            Directory.CreateDirectory(Path.Combine(directory, "taken.lock"));
+            await RefuseAsync(Path.Combine(directory, "none", "rpc.sock"), $"there is no directory {directory}/none; make it, or choose another path with --rpc-socket or -r");
+            await RefuseAsync(directory, $"it is a directory; name the socket too, such as {directory}/spdk.sock");
+            await RefuseAsync(Path.Combine(directory, new string('x', 120)), "the path is longer than the 107 bytes that a socket's may have");
+            await RefuseAsync(Path.Combine(directory, "taken"), $"{directory}/taken.lock may not be written by this user");
+            Assert.Equal([Path.Combine(directory, "taken.lock")], Directory.GetFileSystemEntries(directory));
+            Assert.False(File.Exists($"{directory}.lock"));
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+
+        static async Task RefuseAsync(string path, string reason)
+        {
+            await using var server = new RpcServer(path, new RpcSurface(null), new RpcLimits(), Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance);
+            Assert.Contains(reason, Assert.Throws<IOException>(server.Start).Message, StringComparison.Ordinal);
+        }
     }
 
     [Fact]
