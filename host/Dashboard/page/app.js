@@ -28,7 +28,7 @@ const act = (method, params) => call("api/actions", { method, params });
 
 /* ---- numbers ---- */
 const format = value => value === null || value === undefined || Number.isNaN(value) ? "-"
-  : value >= 1e6 ? (value / 1e6).toFixed(2) + " M" : value >= 1e4 ? (value / 1e3).toFixed(1) + " k" : value >= 100 || value === 0 ? value.toFixed(0) : value.toFixed(1);
+  : value >= 1e6 ? (value / 1e6).toFixed(2) + " M" : value >= 1e4 ? (value / 1e3).toFixed(1) + " k" : value >= 100 || value === 0 ? value.toFixed(0) : value.toFixed(value >= 10 ? 1 : 2);
 const bytes = value => value >= 2 ** 40 ? (value / 2 ** 40).toFixed(1) + " TiB" : value >= 2 ** 30 ? (value / 2 ** 30).toFixed(1) + " GiB" : (value / 2 ** 20).toFixed(0) + " MiB";
 
 function rates(old, part, seconds) {
