@@ -166,7 +166,14 @@ function svg(name, attributes, text) {
   return made;
 }
 
-const shorten = (text, length) => text.length <= length ? text : "…" + text.slice(text.length - length + 1);
+// As much of the end of a text as there is room for: letters differ in width, and so do fonts.
+const ruler = document.createElement("canvas").getContext("2d");
+function fit(text, room, weight, size) {
+  ruler.font = `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
+  let cut = 0, kept = text;
+  while (cut < text.length && ruler.measureText(kept).width > room) kept = "…" + text.slice(++cut);
+  return kept;
+}
 
 function drawGraph() {
   const graph = $("graph"), width = Math.max(720, graph.parentElement.clientWidth), w = 216, h = 62, gap = 16, head = 24;
@@ -190,7 +197,7 @@ function drawGraph() {
   });
   now.controllers.forEach((c, i) => {
     const top = y(i, now.controllers.length), connected = !c.transport.state.startsWith("listening");
-    parts.push(node("transport", c.name, columns[0], top, w, h, c.transport.type, shorten(c.transport.endpoint, 27), c.transport.state, connected ? "good" : ""));
+    parts.push(node("transport", c.name, columns[0], top, w, h, c.transport.type, c.transport.endpoint, c.transport.state, connected ? "good" : ""));
     parts.push(node("controller", c.name, columns[1], top, w, h, c.name, c.type + (c.bdevs.length === 1 ? "" : `, ${c.bdevs.length} targets`), rateText(c.rates), connected ? "good" : ""));
   });
   shown.forEach((name, i) => {
@@ -205,8 +212,8 @@ const rateText = r => r.reads + r.writes > 0 ? `${format(r.reads + r.writes)} IO
 
 function node(kind, name, x, y, w, h, title, sub, rate, state) {
   const g = svg("g", { class: "node" + (selected && selected.kind === kind && selected.name === name ? " selected" : ""), tabindex: 0, role: "button", "data-kind": kind, "data-name": name, transform: `translate(${x} ${y})` });
-  g.append(svg("rect", { width: w, height: h, rx: 10 }), svg("circle", { cx: w - 16, cy: 18, r: 5, class: "dot " + state }), svg("text", { x: 13, y: 22, class: "name" }, shorten(title, 26)),
-    svg("text", { x: 13, y: 38, class: "sub" }, shorten(sub, 32)), svg("text", { x: 13, y: 54, class: kind === "transport" || rate === "idle" ? "sub" : "rate" }, shorten(rate, 34)));
+  g.append(svg("rect", { width: w, height: h, rx: 10 }), svg("circle", { cx: w - 16, cy: 18, r: 5, class: "dot " + state }), svg("text", { x: 13, y: 22, class: "name" }, fit(title, w - 42, 650, 13)),
+    svg("text", { x: 13, y: 38, class: "sub" }, fit(sub, w - 26, 400, 12.5)), svg("text", { x: 13, y: 54, class: kind === "transport" || rate === "idle" ? "sub" : "rate" }, fit(rate, w - 26, 600, 12.5)));
   return g;
 }
 
