@@ -41,7 +41,7 @@ internal static class ApplyCommand
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {
-                output.Error($"error: {exception.Message}");
+                output.Error($"error: the manifest cannot be read: {exception.Message}");
                 return Task.FromResult(ExitCode.Usage);
             }
 
@@ -81,7 +81,9 @@ internal static class ApplyCommand
                         output.Line("nothing to do: the running state matches the manifest");
                     }
                 },
-                cancellationToken);
+                cancellationToken,
+                // What is wrong with the manifest; a step that failed is told otherwise.
+                static error => error["message"]?.ToString() == "Invalid parameters" ? ExitCode.Usage : ExitCode.Failure);
         });
         return command;
     }

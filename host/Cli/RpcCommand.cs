@@ -12,6 +12,8 @@ internal static class RpcCommand
     /// <summary>Where SPDK's tools look.</summary>
     internal const string DefaultSocket = "/var/tmp/spdk.sock";
 
+    private const string AllMethods = "\"vhostd rpc --page\" describes all of them";
+
     /// <summary>The option that names the socket.</summary>
     internal static Option<string> Socket() => new("--socket", "-s")
     {
@@ -61,10 +63,15 @@ internal static class RpcCommand
                 return ExitCode.Success;
             }
 
-            if (parsed.GetValue(method) is not { } name || surface.Find(name) is not { } known)
+            if (parsed.GetValue(method) is not { } name)
             {
-                string asked = parsed.GetValue(method) ?? "";
-                output.Error($"error: there is no method \"{asked}\"{Suggestion.For(asked, surface.Names, "methods")}");
+                output.Error($"error: a method is expected, as in vhostd rpc bdev_get_bdevs; {AllMethods}");
+                return ExitCode.Usage;
+            }
+
+            if (surface.Find(name) is not { } known)
+            {
+                output.Error($"error: there is no method \"{name}\"{Suggestion.For(name, surface.Names, "methods")}; {AllMethods}");
                 return ExitCode.Usage;
             }
 
@@ -87,7 +94,9 @@ internal static class RpcCommand
     /// <param name="timeoutSeconds">How long to wait.</param>
     /// <param name="print">Prints the result.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    internal static async Task<int> CallAsync(Output output, string socket, string method, JsonObject parameters, double timeoutSeconds, Action<JsonNode> print, CancellationToken cancellationToken)
+    /// <param name="toExitCode">The exit code of an error reply; failure by default.</param>
+    internal static async Task<int> CallAsync(
+        Output output, string socket, string method, JsonObject parameters, double timeoutSeconds, Action<JsonNode> print, CancellationToken cancellationToken, Func<JsonNode, int>? toExitCode = null)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         try
@@ -97,7 +106,7 @@ internal static class RpcCommand
             if (reply["error"] is { } error)
             {
                 output.Error($"error: {error["message"]} ({error["code"]}){(error["data"] is { } data ? $": {data}" : "")}");
-                return ExitCode.Failure;
+                return toExitCode?.Invoke(error) ?? ExitCode.Failure;
             }
 
             if (reply["result"] is { } result)

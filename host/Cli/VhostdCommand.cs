@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Invocation;
 using Microsoft.Extensions.Logging;
 using Vhost.Host.Manifest;
 using Vhost.Host.Wiring;
@@ -53,8 +54,39 @@ public static class VhostdCommand
             return ExitCode.Usage;
         }
 
+        if (parsed.Action is ParseErrorAction && !LacksSubcommand(parsed))
+        {
+            ReportErrors(parsed, configuration.Error);
+            return ExitCode.Usage;
+        }
+
         int code = await parsed.InvokeAsync(configuration).ConfigureAwait(false);
         return parsed.Errors.Count > 0 ? ExitCode.Usage : code;
+    }
+
+    /// <summary>Whether nothing is wrong but that a command of commands stands alone: its help says what there is.</summary>
+    private static bool LacksSubcommand(ParseResult parsed) =>
+        parsed.CommandResult.Command is { Subcommands.Count: > 0 } command && command is not RootCommand && parsed.UnmatchedTokens.Count == 0;
+
+    /// <summary>Says what is wrong in a few lines: a whole page of help would hide it.</summary>
+    private static void ReportErrors(ParseResult parsed, TextWriter error)
+    {
+        foreach (string message in parsed.Errors.Select(fault => fault.Message.Trim().ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)).Distinct())
+        {
+            error.WriteLine($"error: {message}");
+        }
+
+        Command command = parsed.CommandResult.Command;
+        if (parsed.UnmatchedTokens.Count > 0 && command.Subcommands.Where(known => !known.Hidden).Select(known => known.Name).ToArray() is { Length: > 0 } names)
+        {
+            error.WriteLine($"there is no command \"{parsed.UnmatchedTokens[0]}\"{Suggestion.For(parsed.UnmatchedTokens[0], names, "commands")}");
+        }
+
+        string path = string.Join(' ', parsed.CommandResult.Command is RootCommand ? ["vhostd"] : Names(parsed.CommandResult).Prepend("vhostd"));
+        error.WriteLine($"\"{path} --help\" shows what it takes");
+
+        static IEnumerable<string> Names(System.CommandLine.Parsing.CommandResult result) =>
+            result.Command is RootCommand ? [] : Names((System.CommandLine.Parsing.CommandResult)result.Parent!).Append(result.Command.Name);
     }
 
     /// <summary>Makes the table of commands.</summary>

@@ -100,6 +100,8 @@ internal sealed partial class VhostdService(Func<ILoggerFactory, Action, IManife
         Rpc.LogLevels.OfProcess.StartLevel = logLevel;
         logging.SetMinimumLevel(LogLevel.Trace);
         logging.AddFilter((category, level) => Rpc.LogLevels.OfProcess.IsEnabled(category, level));
+        // The runtime's host tells of a failed start with a stack trace; LogStartFailed does in a line.
+        logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
         if (logFormat == LogFormat.Json)
         {
             logging.AddJsonConsole(options =>

@@ -53,7 +53,7 @@ internal sealed class OptionsChecker(ManifestTree tree, ManifestErrors errors)
         {
             if (!section.ContainsKey(key) && OptionsShape.IsRequired(property))
             {
-                errors.Add(path, $"\"{key}\" is missing: {Expected(property.PropertyType)} is required");
+                errors.Add(path, $"\"{key}\" is missing: {Expected(property.PropertyType, property.GetCustomAttribute<RangeAttribute>())} is required");
             }
         }
 
@@ -247,7 +247,7 @@ internal sealed class OptionsChecker(ManifestTree tree, ManifestErrors errors)
     };
 
     /// <summary>What a type looks like in a manifest, for messages.</summary>
-    internal static string Expected(Type declared)
+    internal static string Expected(Type declared, RangeAttribute? range = null)
     {
         Type type = Nullable.GetUnderlyingType(declared) ?? declared;
         return type.IsEnum ? "one of " + string.Join(", ", Enum.GetNames(type).Select(OptionsShape.KeyOf))
@@ -257,7 +257,7 @@ internal sealed class OptionsChecker(ManifestTree tree, ManifestErrors errors)
             : type == typeof(Guid) ? "a UUID"
             : type == typeof(byte[]) ? "a string in base64"
             : type == typeof(double) || type == typeof(float) || type == typeof(decimal) ? "a number"
-            : IsNumber(type) ? $"a whole number from {Bound(type, "MinValue")} to {Bound(type, "MaxValue")}"
+            : IsNumber(type) ? $"a whole number from {(range is null ? Bound(type, "MinValue") : Number(range.Minimum))} to {(range is null ? Bound(type, "MaxValue") : Number(range.Maximum))}"
             : OptionsShape.DictionaryTypes(type) is not null || OptionsShape.IsObject(type) ? "an object"
             : OptionsShape.ElementType(type) is not null ? "a list"
             : $"a {type.Name}";

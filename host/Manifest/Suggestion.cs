@@ -3,6 +3,9 @@ namespace Vhost.Host.Manifest;
 /// <summary>Finds what somebody probably meant.</summary>
 internal static class Suggestion
 {
+    /// <summary>Up to how many words a message names.</summary>
+    private const int Few = 30;
+
     /// <summary>The part of a message that names the nearest of the valid words, and all of them if they are few.</summary>
     /// <param name="word">What was written.</param>
     /// <param name="valid">What would be right.</param>
@@ -17,7 +20,20 @@ internal static class Suggestion
             .Select(pair => pair.candidate)
             .FirstOrDefault();
         string hint = nearest is null ? "" : $"; did you mean \"{nearest}\"?";
+        if (all.Length > Few)
+        {
+            string[] akin = [.. all.Where(candidate => candidate != nearest && IsAkin(candidate, word)).Take(Few / 3)];
+            return hint + (akin.Length == 0 ? "" : $"{(nearest is null ? ";" : "")} {noun} like it: {string.Join(", ", akin)}");
+        }
+
         return all.Length == 0 ? $"; there are no {noun} here" : $"{hint}{(nearest is null ? ";" : "")} valid {noun}: {string.Join(", ", all)}";
+    }
+
+    /// <summary>Whether one of the words has all parts of the other: bdev_create and bdev_null_create.</summary>
+    private static bool IsAkin(string candidate, string word)
+    {
+        string[] parts = word.ToLowerInvariant().Split('_', StringSplitOptions.RemoveEmptyEntries);
+        return parts.Length > 0 && parts.All(part => part.Length > 2 && candidate.Contains(part, StringComparison.OrdinalIgnoreCase));
     }
 
     /// <summary>Edits (insert, delete, replace, swap neighbours) that turn one word into the other.</summary>

@@ -43,7 +43,7 @@ internal sealed partial class LiveGraph
             });
             if (result.Manifest is not { } wanted)
             {
-                throw RpcException.InvalidParameters(string.Join("; ", result.Errors.Select(error => error.ToString())));
+                throw RpcException.InvalidParameters(string.Join("; ", result.Errors.Select(error => error.Path.Length == 0 ? error.Message : $"{error.Path}: {error.Message}")));
             }
 
             // From here on what the new plugins export can be used, also where a step fails.

@@ -10,6 +10,9 @@ internal static class RpcClient
 {
     private const int MaxReplyBytes = 64 << 20;
 
+    // unix(7): sun_path, without the zero at its end.
+    private const int MaxPathBytes = 107;
+
     /// <summary>Calls a method.</summary>
     /// <param name="path">The socket.</param>
     /// <param name="method">The method.</param>
@@ -23,6 +26,11 @@ internal static class RpcClient
         if (parameters.Count > 0)
         {
             request["params"] = parameters.DeepClone();
+        }
+
+        if (Encoding.UTF8.GetByteCount(path) is 0 or > MaxPathBytes)
+        {
+            throw new IOException($"\"{path}\" is no path of a socket: those have 1 to {MaxPathBytes} bytes");
         }
 
         using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
@@ -58,11 +66,20 @@ internal static class RpcClient
         }
         catch (SocketException exception)
         {
-            throw new IOException($"{path}: {exception.Message}; is vhostd running with --rpc-socket {path}?", exception);
+            throw new IOException($"{path}: {Describe(exception)}; is vhostd running with --rpc-socket {path}?", exception);
         }
         catch (JsonException exception)
         {
             throw new IOException("the reply is no JSON", exception);
         }
     }
+
+    // The runtime's own texts are those of network addresses.
+    private static string Describe(SocketException exception) => exception.SocketErrorCode switch
+    {
+        SocketError.AddressNotAvailable => "there is no such socket",
+        SocketError.ConnectionRefused => "nobody listens on the socket any more",
+        SocketError.AccessDenied => "permission denied, as the socket belongs to the user that runs vhostd",
+        _ => exception.Message,
+    };
 }

@@ -62,7 +62,8 @@ internal static class RpcPage
         | methods | why |
         |---|---|
         | `construct_virtio_user_scsi_bdev`, `construct_virtio_user_blk_bdev`, `construct_virtio_pci_blk_bdev` | vhostd drives virtio-scsi HBAs on PCI and over vfio-user (`bdev_virtio_attach_controller`); it is no vhost-user front-end |
-        | `trace_get_info`, `trace_get_tpoint_group_mask`, `trace_enable_tpoint_group` and the like | they tell a reader where SPDK's trace lies in shared memory; `vhostd_get_trace` gives the trace itself |
+        | `construct_vhost_nvme_controller`, `add_vhost_nvme_ns` | SPDK itself gave the vhost-nvme device up |
+        | `trace_get_info`, `trace_get_tpoint_group_mask`, `trace_enable_tpoint_group` (`enable_tpoint_group`) and the like | they tell a reader where SPDK's trace lies in shared memory; `vhostd_get_trace` gives the trace itself |
         | `thread_set_cpumask` | a thread of vhostd is a reactor, which stays on its CPU; `vhost_controller_move` moves the work |
         | `bdev_passthru_*`, `bdev_split_*`, `bdev_lvol_*` and other types of bdevs | there is no such plugin |
 

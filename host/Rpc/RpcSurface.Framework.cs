@@ -9,13 +9,15 @@ internal sealed partial class RpcSurface
 {
     private const int InvalidState = -1;
 
+    private const string StartInit = "framework_start_init";
+
     private static readonly TimeSpan ReactorLimit = TimeSpan.FromSeconds(10);
 
     private LogLevels Log => _context!.Log;
 
     private IEnumerable<RpcMethod> FrameworkMethods() =>
     [
-        Framework("framework_start_init", ["start_subsystem_init"], [], "error: vhostd has started everything before it serves RPC", "Starts the subsystems.", _ => throw new RpcException(
+        Framework(StartInit, ["start_subsystem_init"], [], "error: vhostd has started everything before it serves RPC", "Starts the subsystems.", _ => throw new RpcException(
             InvalidState,
             "Method may only be called before framework is initialized. Use --wait-for-rpc command line parameter and then issue this RPC before the framework_start_init RPC.",
             "vhostd has started everything before it serves RPC; nothing is left to do")),

@@ -10,6 +10,9 @@ namespace Vhost.Host.Rpc;
 /// <content>Methods about the process.</content>
 internal sealed partial class RpcSurface
 {
+    // Allocators, sockets, accelerators, keys: in every configuration that SPDK saves, and without any bdev or controller.
+    private static readonly string[] SpdksOwnSubsystems = ["accel", "fsdev", "iobuf", "keyring", "sock", "vmd"];
+
     private static readonly string[] Signals = ["SIGINT", "SIGTERM", "SIGQUIT"];
 
     private IEnumerable<RpcMethod> ProcessMethods() =>
@@ -19,12 +22,14 @@ internal sealed partial class RpcSurface
             "rpc_get_methods",
             ["get_rpc_methods"],
             [
-                Optional("current", RpcType.Boolean, "Only methods that may be called now: all."),
+                Optional("current", RpcType.Boolean, "Only methods that may be called now: all but framework_start_init. Default: false."),
                 Optional("include_aliases", RpcType.Boolean, "Older names as well. Default: true."),
             ],
             "array of names",
             "Lists the methods.",
-            arguments => Done(ToJson(arguments.Boolean("include_aliases", true) ? Names.Order(StringComparer.Ordinal) : Methods.Select(method => method.Name).Order(StringComparer.Ordinal)))),
+            arguments => Done(ToJson((arguments.Boolean("include_aliases", true) ? Names : Methods.Select(method => method.Name))
+                .Where(name => !arguments.Boolean("current", false) || Find(name)?.Name != StartInit)
+                .Order(StringComparer.Ordinal)))),
         new(
             RpcGroup.Process,
             "spdk_get_version",
@@ -57,7 +62,7 @@ internal sealed partial class RpcSurface
                 Optional("manifest", RpcType.Object, "A manifest, as save_config gives it: the running state is made to match it."),
                 Optional("subsystems", RpcType.Any, "SPDK's form: an array of objects with subsystem and config, an array of calls; they are done in their order."),
             ],
-            "object: operations, restart",
+            "object: operations, restart, warnings (calls of SPDK's form that set what only SPDK has, and were left out)",
             "Loads a configuration. One of the two is given.",
             LoadConfigAsync),
         new(
@@ -102,9 +107,16 @@ internal sealed partial class RpcSurface
             return ToJson(await Graph.ApplyAsync(new ManifestRequest("manifest") { Content = manifest }, isCheckOnly: false).ConfigureAwait(false));
         }
 
+        var skipped = new List<string>();
         var calls = new List<(RpcMethod Method, RpcArguments Arguments)>();
         foreach (var subsystem in subsystems as JsonArray ?? throw RpcException.InvalidParameters("load_config: subsystems is an array"))
         {
+            if (subsystem is JsonObject { } other && other["subsystem"] is JsonValue title && title.TryGetValue(out string? titleText) && SpdksOwnSubsystems.Contains(titleText))
+            {
+                skipped.AddRange((other["config"] as JsonArray ?? []).Select(call => $"{titleText}: {call?["method"]} is left out: it sets what only SPDK has"));
+                continue;
+            }
+
             foreach (var call in subsystem is JsonObject known && (known["config"] is null || known["config"] is JsonArray)
                 ? known["config"] as JsonArray ?? []
                 : throw RpcException.InvalidParameters("load_config: a subsystem is an object with config, an array of calls"))
@@ -127,7 +139,7 @@ internal sealed partial class RpcSurface
             done.Add(method.Name);
         }
 
-        return ToJson(new ApplyResult(done, [], []));
+        return ToJson(new ApplyResult(done, [], skipped));
     }
 
     private static JsonObject GetVersion()
