@@ -28,7 +28,7 @@ internal sealed partial class RpcSurface
                 Unused("dif_type", RpcType.Int32),
                 Unused("dif_is_head_of_md", RpcType.Boolean),
                 Unused("dif_pi_format", RpcType.UInt32),
-                Unused("physical_block_size", RpcType.UInt32),
+                Optional("physical_block_size", RpcType.UInt32, "0 or block_size: guests see blocks of one size."),
                 Unused("numa_id", RpcType.Int32),
             ],
             "name of the bdev",
@@ -43,8 +43,8 @@ internal sealed partial class RpcSurface
                 BdevName,
                 Required("num_blocks", RpcType.UInt64, "Number of blocks. num_blocks * block_size is a whole number of MiB."),
                 Required("block_size", RpcType.UInt32, "Block size in bytes: a power of two from 512 to 65536."),
-                Unused("uuid", RpcType.String),
-                Unused("physical_block_size", RpcType.UInt32),
+                Optional("uuid", RpcType.String, "UUID that guests see."),
+                Optional("physical_block_size", RpcType.UInt32, "0 or block_size: guests see blocks of one size."),
                 Unused("md_size", RpcType.UInt32),
                 Unused("dif_type", RpcType.Int32),
                 Unused("dif_is_head_of_md", RpcType.Boolean),
@@ -57,7 +57,7 @@ internal sealed partial class RpcSurface
             ],
             "name of the bdev",
             "Creates a bdev that stores nothing.",
-            arguments => CreateOneAsync(arguments.String("name"), new JsonObject { ["type"] = "null", ["sizeMiB"] = ToMebibytes(arguments), ["blockSize"] = arguments.UInt32("block_size") })),
+            arguments => CreateOneAsync(arguments.String("name"), MemorySection("null", arguments))),
         new(
             RpcGroup.Bdevs,
             "bdev_null_resize",
@@ -93,7 +93,7 @@ internal sealed partial class RpcSurface
                 Optional("block_size", RpcType.UInt32, "Block size in bytes: a power of two from 512 to 65536. Default: 512."),
                 Optional("readonly", RpcType.Boolean, "Whether writes are refused. Default: false."),
                 Optional("fallocate", RpcType.Boolean, "Accepted: discard and write-zeroes are done by fallocate wherever the file allows."),
-                Unused("uuid", RpcType.String),
+                Optional("uuid", RpcType.String, "UUID that guests see."),
                 Unused("nowait", RpcType.Boolean),
             ],
             "name of the bdev",
@@ -108,10 +108,11 @@ internal sealed partial class RpcSurface
                 SourceName,
                 Required("trtype", RpcType.String, "PCIe, or VFIOUSER for the socket of a vfio-user device."),
                 Required("traddr", RpcType.String, "The PCI address (0000:00:06.0), or the socket's path."),
-                .. new[] { "adrfam", "trsvcid", "priority", "subnqn", "hostnqn", "hostaddr", "hostsvcid", "psk", "dhchap_key", "dhchap_ctrlr_key", "multipath" }.Select(name => Unused(name, RpcType.String)),
+                .. new[] { "adrfam", "trsvcid", "priority", "subnqn", "hostnqn", "hostaddr", "hostsvcid", "psk", "dhchap_key", "dhchap_ctrlr_key" }.Select(name => Unused(name, RpcType.String)),
                 .. new[] { "prchk_reftag", "prchk_guard", "hdgst", "ddgst", "allow_unrecognized_csi", "disable_sq_flow_control" }.Select(name => Unused(name, RpcType.Boolean)),
                 .. new[] { "fabrics_connect_timeout_us", "num_io_queues", "reconnect_delay_sec", "fast_io_fail_timeout_sec", "max_bdevs" }.Select(name => Unused(name, RpcType.UInt64)),
                 Unused("ctrlr_loss_timeout_sec", RpcType.Int32),
+                Optional("multipath", RpcType.String, "disable, failover or multipath: a controller has one path, a second of its name is refused."),
             ],
             "array of the bdevs' names, NAMEnN each",
             "Attaches an NVMe controller: one bdev for each active namespace.",
@@ -221,15 +222,39 @@ internal sealed partial class RpcSurface
             ["set_bdev_nvme_options"],
             [
                 Optional("action_on_timeout", RpcType.String, "none is accepted: the driver resets a controller that does not answer by itself."),
-                .. new[] { "timeout_us", "timeout_admin_us", "keep_alive_timeout_ms", "retry_count", "transport_retry_count", "arbitration_burst", "low_priority_weight", "medium_priority_weight", "high_priority_weight", "nvme_adminq_poll_period_us", "nvme_ioq_poll_period_us", "io_queue_requests" }
+                Unused("timeout_us", RpcType.UInt64),
+                Unused("timeout_admin_us", RpcType.UInt64),
+                .. new[] { "retry_count", "transport_retry_count", "bdev_retry_count" }.Select(name => Optional(name, RpcType.Int32, "Accepted: the driver repeats what a reset interrupted, and what the controller lets it repeat.")),
+                .. new[] { "nvme_adminq_poll_period_us", "nvme_ioq_poll_period_us", "io_queue_requests" }.Select(name => Optional(name, RpcType.UInt64, "Accepted: the driver polls while there is work and sleeps until interrupts else; its queues are as deep as the controller's.")),
+                .. new[] { "keep_alive_timeout_ms", "transport_ack_timeout", "transport_tos", "rdma_srq_size", "rdma_max_cq_size", "rdma_cm_event_timeout_ms" }
+                    .Select(name => Optional(name, RpcType.UInt64, "Accepted: for controllers that are reached over a network.")),
+                .. new[] { "dhchap_digests", "dhchap_dhgroups" }.Select(name => Optional(name, RpcType.StringList, "Accepted: for controllers that are reached over a network.")),
+                Optional("rdma_umr_per_io", RpcType.Boolean, "Accepted: for controllers that are reached over a network."),
+                Unused("ctrlr_loss_timeout_sec", RpcType.Int32),
+                .. new[] { "arbitration_burst", "low_priority_weight", "medium_priority_weight", "high_priority_weight", "reconnect_delay_sec", "fast_io_fail_timeout_sec" }
                     .Select(name => Unused(name, RpcType.UInt64)),
-                .. new[] { "generate_uuids", "nvme_error_stat", "io_path_stat", "disable_auto_failback" }.Select(name => Unused(name, RpcType.Boolean)),
+                .. new[] { "generate_uuids", "nvme_error_stat", "io_path_stat", "disable_auto_failback", "allow_accel_sequence", "enable_flush" }.Select(name => Unused(name, RpcType.Boolean)),
                 Optional("delay_cmd_submit", RpcType.Boolean, "Accepted: commands of a batch are always submitted together."),
-                Optional("bdev_retry_count", RpcType.Int32, "Accepted."),
             ],
             "true",
             "Accepts SPDK's options where they ask for nothing else than what the driver does.",
             arguments => arguments.OptionalString("action_on_timeout") is null or "none" ? Done(true) : throw RpcException.InvalidParameters("action_on_timeout: only none is accepted")),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_iscsi_set_options",
+            ["set_bdev_iscsi_options"],
+            [Optional("timeout_sec", RpcType.UInt64, "Accepted.")],
+            "true",
+            "Accepted, as SPDK's configurations have it; there are no iSCSI bdevs.",
+            _ => Done(true)),
+        new(
+            RpcGroup.Bdevs,
+            "bdev_raid_set_options",
+            [],
+            [Optional("process_window_size_kb", RpcType.UInt32, "Accepted."), Optional("process_max_bandwidth_mb_sec", RpcType.UInt32, "Accepted.")],
+            "true",
+            "Accepted, as SPDK's configurations have it; there are no RAID bdevs.",
+            _ => Done(true)),
         new(
             RpcGroup.Bdevs,
             "bdev_wait_for_examine",
@@ -289,14 +314,31 @@ internal sealed partial class RpcSurface
 
     private async Task<JsonNode?> CreateSeveralAsync(string name, JsonObject section) => ToJson(await Graph.AddBdevsAsync(name, section).ConfigureAwait(false));
 
-    private Task<JsonNode?> CreateMallocAsync(RpcArguments arguments)
+    /// <summary>The section of a bdev whose size is given in blocks.</summary>
+    private static JsonObject MemorySection(string type, RpcArguments arguments)
     {
-        var section = new JsonObject { [ManifestSections.TypeKey] = "malloc", ["sizeMiB"] = ToMebibytes(arguments), ["blockSize"] = arguments.UInt32("block_size") };
-        if (arguments.OptionalString("uuid") is { } uuid)
+        if (arguments.OptionalUInt32("physical_block_size") is { } physical and not 0 && physical != arguments.UInt32("block_size"))
+        {
+            throw RpcException.InvalidParameters($"physical_block_size {physical} is not block_size {arguments.UInt32("block_size")}: guests see blocks of one size; leave it out");
+        }
+
+        var section = new JsonObject { [ManifestSections.TypeKey] = type, ["sizeMiB"] = ToMebibytes(arguments), ["blockSize"] = arguments.UInt32("block_size") };
+        AddUuid(section, arguments);
+        return section;
+    }
+
+    private static void AddUuid(JsonObject section, RpcArguments arguments)
+    {
+        // SPDK's clients send an empty one, or zeroes, for none.
+        if (arguments.OptionalString("uuid") is { Length: > 0 } uuid && !(Guid.TryParse(uuid, out var parsed) && parsed == Guid.Empty))
         {
             section["uuid"] = uuid;
         }
+    }
 
+    private Task<JsonNode?> CreateMallocAsync(RpcArguments arguments)
+    {
+        var section = MemorySection("malloc", arguments);
         return CreateOneAsync(arguments.OptionalString("name") ?? Graph.GetFreeName("Malloc"), section);
     }
 
@@ -313,6 +355,7 @@ internal sealed partial class RpcSurface
             section["readOnly"] = true;
         }
 
+        AddUuid(section, arguments);
         return CreateOneAsync(arguments.String("name"), section);
     }
 

@@ -40,7 +40,7 @@ internal sealed partial class RpcSurface
                 Required("io_type", RpcType.String, "What is disturbed: read, write, unmap, flush or all; or clear: nothing any more, and what hangs fails."),
                 Required("error_type", RpcType.String, "failure, pending (no answer until an abort or clear), corrupt_data (of reads and writes) or nomem (the driver tries again)."),
                 Optional("num", RpcType.UInt32, "How many requests; 0 for none. Default: 1."),
-                Unused("queue_depth", RpcType.UInt64),
+                Optional("queue_depth", RpcType.UInt64, "Only requests that come while at least so many others of their reactor are under way. Default: 0."),
                 Optional("corrupt_offset", RpcType.UInt64, "With corrupt_data: which byte of a request's data. Default: 0."),
                 Optional("corrupt_value", RpcType.UInt32, "With corrupt_data: the bits that are inverted, 1 to 255. Default: 255."),
             ],
@@ -116,6 +116,11 @@ internal sealed partial class RpcSurface
             if (operation is not null && count > 0)
             {
                 var rule = new JsonObject { [OperationKey] = operation, ["action"] = action, ["status"] = status, ["count"] = count, [RoundKey] = round };
+                if (arguments.OptionalUInt64("queue_depth") is > 0 and var depth)
+                {
+                    rule["queueDepth"] = depth;
+                }
+
                 if (arguments.OptionalUInt64("corrupt_offset") is > 0 and var offset)
                 {
                     rule["corruptOffset"] = offset;

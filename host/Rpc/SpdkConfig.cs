@@ -105,11 +105,16 @@ internal static class SpdkConfig
             return Call($"bdev_{type}_create", parameters);
         }
 
-        if (type == "file" && Has("path", "blockSize", "readOnly", "direct") && section["direct"]?.GetValue<bool>() == true)
+        if (type == "file" && Has("path", "blockSize", "readOnly", "direct", "uuid") && section["direct"]?.GetValue<bool>() == true)
         {
             parameters["filename"] = section["path"]!.DeepClone();
             parameters["block_size"] = section["blockSize"]?.DeepClone() ?? 512;
             parameters["readonly"] = section["readOnly"]?.DeepClone() ?? false;
+            if (section["uuid"] is { } uuid)
+            {
+                parameters["uuid"] = uuid.DeepClone();
+            }
+
             return Call("bdev_aio_create", parameters);
         }
 

@@ -17,6 +17,7 @@ internal sealed class ErrorChannel(ErrorBdev bdev, IBdevPort below, IReactor rea
     private readonly Random _random = new(seed);
     private readonly List<BlockRequestPointer> _failed = [];
     private readonly Dictionary<nint, ErrorRule> _hanging = [];
+    private int _underWay;
     private bool _isDisposed;
 
     /// <summary>Ends what hangs by a rule that is gone, as failed. Any thread.</summary>
@@ -28,7 +29,7 @@ internal sealed class ErrorChannel(ErrorBdev bdev, IBdevPort below, IReactor rea
         request.Value.BdevScratch[1] = 0;
         foreach (var rule in bdev.Rules)
         {
-            if (!rule.Takes(request.Value, _random))
+            if (!rule.Takes(request.Value, _underWay, _random))
             {
                 continue;
             }
@@ -50,10 +51,12 @@ internal sealed class ErrorChannel(ErrorBdev bdev, IBdevPort below, IReactor rea
                         Invert(ref request.Value);
                     }
 
+                    _underWay++;
                     return false;
             }
         }
 
+        _underWay++;
         return false;
     }
 
@@ -71,6 +74,7 @@ internal sealed class ErrorChannel(ErrorBdev bdev, IBdevPort below, IReactor rea
     /// <inheritdoc/>
     protected override bool Keep(BlockRequestPointer request)
     {
+        _underWay--;
         if (request.Value.BdevScratch[1] != 0)
         {
             Invert(ref request.Value);

@@ -114,6 +114,11 @@ public sealed class ErrorRuleOptions
     [Description("Number of blocks of the range; 0 for all from startBlock on.")]
     public long BlockCount { get; set; }
 
+    /// <summary>How many requests have to be under way.</summary>
+    [Range(0, 1 << 30)]
+    [Description("Only requests that come while at least so many others of their reactor are under way below are disturbed; 0 for all.")]
+    public int QueueDepth { get; set; }
+
     /// <summary>Which byte of a request's data is corrupted.</summary>
     [Range(0, 1L << 40)]
     [Description("Which byte of a request's data is corrupted; shorter requests are done as they are.")]
@@ -130,6 +135,6 @@ public sealed class ErrorRuleOptions
 
     /// <summary>Whether another rule says the same.</summary>
     internal bool Says(ErrorRuleOptions other) =>
-        (Operation, Action, Status, Percent, Count, Skip, StartBlock, BlockCount, CorruptOffset, CorruptMask, Round)
-        == (other.Operation, other.Action, other.Status, other.Percent, other.Count, other.Skip, other.StartBlock, other.BlockCount, other.CorruptOffset, other.CorruptMask, other.Round);
+        (Operation, Action, Status, Percent, Count, Skip, StartBlock, BlockCount, QueueDepth, CorruptOffset, CorruptMask, Round)
+        == (other.Operation, other.Action, other.Status, other.Percent, other.Count, other.Skip, other.StartBlock, other.BlockCount, other.QueueDepth, other.CorruptOffset, other.CorruptMask, other.Round);
 }

@@ -31,10 +31,11 @@ internal sealed class ErrorRule(ErrorRuleOptions options)
 
     /// <summary>Whether it disturbs a request.</summary>
     /// <param name="request">The request.</param>
+    /// <param name="underWay">How many requests of the channel are under way below.</param>
     /// <param name="random">The channel's choices.</param>
-    internal bool Takes(in BlockRequest request, Random random)
+    internal bool Takes(in BlockRequest request, int underWay, Random random)
     {
-        if (!Fits(request) || (_hasRange && !Overlaps(request)))
+        if (underWay < options.QueueDepth || !Fits(request) || (_hasRange && !Overlaps(request)))
         {
             return false;
         }

@@ -37,6 +37,7 @@ internal sealed partial class FileBdev : IChannelBdev, IDetailSource
         {
             BlockSizeBytes = blockSize,
             BlockCount = file.GetSizeBytes() / blockSize,
+            Uuid = options.Uuid is null ? null : Guid.Parse(options.Uuid),
             ProductName = facts.IsBlockDevice ? "Host disk" : "File disk",
             Operations = operations,
             IsReadOnly = options.ReadOnly,

@@ -15,6 +15,10 @@ public sealed class FileBdevOptions
     [Description("Logical block size in bytes: a power of two from 512 to 65536.")]
     public int BlockSize { get; set; } = 512;
 
+    /// <summary>The bdev's UUID, or null for none.</summary>
+    [Description("UUID that guests see, the same after each start. Without it there is none.")]
+    public string? Uuid { get; set; }
+
     /// <summary>Whether to refuse writes.</summary>
     [Description("Whether writes are refused. Several processes may then read the same file.")]
     public bool ReadOnly { get; set; }

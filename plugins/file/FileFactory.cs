@@ -23,6 +23,11 @@ public sealed class FileFactory : BdevFactory<FileBdevOptions>
             errors.Add("blockSize", $"{options.BlockSize} is not a power of two from 512 to 65536");
         }
 
+        if (options.Uuid is not null && !Guid.TryParse(options.Uuid, out _))
+        {
+            errors.Add("uuid", $"{options.Uuid} is not a UUID such as 5f0c5ab5-9f0a-4b58-8f4f-6f1d9e3f2f10");
+        }
+
         if (options.SizeMiB is < 1 or > 1 << 30)
         {
             errors.Add("sizeMiB", $"{options.SizeMiB} is not between 1 and {1 << 30}");

@@ -10,11 +10,13 @@ namespace Vhost.Plugins.Null;
 /// <param name="options">Valid options.</param>
 internal sealed class NullBdev(string name, NullOptions options) : IChannelBdev, IAdjustable
 {
+    private readonly string? _uuid = options.Uuid;
     private BdevInfo _info = new()
     {
         BlockSizeBytes = (uint)options.BlockSize,
         BlockCount = CountBlocks(options),
         ProductName = "Null disk",
+        Uuid = options.Uuid is null ? null : Guid.Parse(options.Uuid),
         Operations = BlockOperations.Read | BlockOperations.Write | BlockOperations.Flush | BlockOperations.Discard
             | BlockOperations.WriteZeroes | BlockOperations.Compare | BlockOperations.CompareAndWrite,
         HasForceUnitAccess = true,
@@ -30,7 +32,7 @@ internal sealed class NullBdev(string name, NullOptions options) : IChannelBdev,
     public bool TryAdjust(object options)
     {
         var changed = (NullOptions)options;
-        if ((uint)changed.BlockSize != _info.BlockSizeBytes)
+        if ((uint)changed.BlockSize != _info.BlockSizeBytes || changed.Uuid != _uuid)
         {
             return false;
         }

@@ -15,4 +15,8 @@ public sealed class NullOptions
     /// <summary>Logical block size in bytes.</summary>
     [Description("Logical block size in bytes: a power of two from 512 to 65536.")]
     public int BlockSize { get; set; } = 512;
+
+    /// <summary>The bdev's UUID, or null for none.</summary>
+    [Description("UUID that guests see, the same after each start. Without it there is none.")]
+    public string? Uuid { get; set; }
 }

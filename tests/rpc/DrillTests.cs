@@ -108,6 +108,31 @@ public sealed class DrillTests
     }
 
     [Fact]
+    public async Task Errors_may_wait_for_a_queue_depth()
+    {
+        await using var host = await RunningHost.StartAsync();
+        using var client = new Client(host.SocketPath);
+        await client.ResultAsync("bdev_malloc_create", Params(("name", "M"), ("num_blocks", 2048), ("block_size", 512)));
+        await client.ResultAsync("bdev_delay_create", Params(("base_bdev_name", "M"), ("name", "D"), ("avg_read_latency", 3_600_000_000L), ("p99_read_latency", 3_600_000_000L), ("avg_write_latency", 0), ("p99_write_latency", 0)));
+        await client.ResultAsync("bdev_error_create", Params(("base_name", "D")));
+        await using var disk = await Disk.OpenAsync(host, "EE_D");
+        await client.ResultAsync("bdev_error_inject_error", Params(("name", "EE_D"), ("io_type", "all"), ("error_type", "failure"), ("num", 2), ("queue_depth", 1)));
+        Assert.Equal(1, int.Parse((await client.ResultAsync("save_config"))!["bdevs"]!["EE_D"]!["rules"]![0]!["queueDepth"]!.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture));
+
+        // Alone each request passes, also after others; the first that another is under way beside fails.
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        var slow = disk.RunAsync(BlockOperation.Read);
+        await disk.TurnAsync();
+        Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Write));
+        Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Write));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        await client.ResultAsync("bdev_error_inject_error", Params(("name", "EE_D"), ("io_type", "write"), ("error_type", "failure"), ("num", 1), ("queue_depth", 2)));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        Assert.False(slow.IsCompleted);
+    }
+
+    [Fact]
     public async Task Who_asks_hears_which_bdevs_came_and_went()
     {
         await using var host = await RunningHost.StartAsync();
