@@ -242,7 +242,7 @@ internal sealed partial class RpcSurface
         new(
             RpcGroup.Bdevs,
             "bdev_iscsi_set_options",
-            ["set_bdev_iscsi_options"],
+            [],
             [Optional("timeout_sec", RpcType.UInt64, "Accepted.")],
             "true",
             "Accepted, as SPDK's configurations have it; there are no iSCSI bdevs.",
