@@ -14,16 +14,17 @@ internal static class CompareCommand
     {
         var vhostd = new Option<string>("--vhostd") { Description = "The published vhostd program.", DefaultValueFactory = _ => "artifacts/vhostd/vhostd" };
         var peer = new Option<string>("--peer") { Description = "qemu-storage-daemon.", DefaultValueFactory = _ => "qemu-storage-daemon" };
+        var spdk = new Option<string?>("--spdk") { Description = "SPDK's vhost program, to measure it as well. It needs 1 GiB of huge pages of 2 MiB." };
         var disk = new Option<string>("--disk-directory") { Description = "A directory on a disk.", DefaultValueFactory = _ => "/var/tmp" };
         var rounds = new Option<int>("--rounds") { Description = "Runs of each side of a case.", DefaultValueFactory = _ => 5 };
         var seconds = new Option<double>("--seconds") { Description = "Length of a run.", DefaultValueFactory = _ => 0.6 };
         var requests = new Option<long>("--endless-requests") { Description = "Requests that are counted for allocation and collections.", DefaultValueFactory = _ => 100_000_000 };
-        var only = new Option<string[]>("--only") { Description = "Only groups with one of these words: null, malloc, file, metrics, modes, idle, memory table, endless, reactors.", AllowMultipleArgumentsPerToken = true };
+        var only = new Option<string[]>("--only") { Description = "Only groups with one of these words: null, malloc, file, metrics, spdk, modes, idle, memory table, endless, reactors.", AllowMultipleArgumentsPerToken = true };
         var markdown = new Option<string?>("--markdown") { Description = "Write the table here as a Markdown section." };
         var svg = new Option<string?>("--svg") { Description = "Write a picture of the table here." };
         var command = new RootCommand("Measures vhostd beside qemu-storage-daemon and beside bare loops, and judges every goal. CPU 0 serves, CPU 1 is the client.")
         {
-            vhostd, peer, disk, rounds, seconds, requests, only, markdown, svg,
+            vhostd, peer, spdk, disk, rounds, seconds, requests, only, markdown, svg,
         };
         command.SetAction(parsed =>
         {
@@ -31,6 +32,7 @@ internal static class CompareCommand
             {
                 Vhostd = Path.GetFullPath(parsed.GetValue(vhostd)!),
                 Peer = parsed.GetValue(peer)!,
+                Spdk = parsed.GetValue(spdk),
                 DiskDirectory = parsed.GetValue(disk)!,
                 Rounds = parsed.GetValue(rounds),
                 Seconds = parsed.GetValue(seconds),

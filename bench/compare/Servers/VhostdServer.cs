@@ -1,7 +1,3 @@
-using System.Diagnostics;
-using System.Net.Sockets;
-using System.Text;
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Vhost.Testing.FrontEnd;
 
@@ -10,8 +6,7 @@ namespace Vhost.Bench;
 /// <summary>The published vhostd on a manifest that is put together here.</summary>
 internal sealed class VhostdServer : IDisposable
 {
-    private const string RpcSocket = "rpc.sock";
-    private const int LimitMilliseconds = 60_000;
+    private const string RpcSocketName = "rpc.sock";
 
     private readonly string _directory;
 
@@ -37,7 +32,7 @@ internal sealed class VhostdServer : IDisposable
         IReadOnlyList<string> command = [.. launcher ?? [], program];
         var server = ServerProcess.Start(
             command[0],
-            [.. command.Skip(1), "run", file, "--rpc-socket", Path.Combine(directory, RpcSocket)],
+            [.. command.Skip(1), "run", file, "--rpc-socket", Path.Combine(directory, RpcSocketName)],
             [.. manifest.ControllerNames.Select(name => Path.Combine(directory, name))]);
         return new VhostdServer(directory, server);
     }
@@ -48,66 +43,8 @@ internal sealed class VhostdServer : IDisposable
 
     /// <summary>Asks it for its status by RPC.</summary>
     /// <exception cref="FrontEndException">It does not answer.</exception>
-    public JsonNode GetStatus()
-    {
-        using var socket = Connect();
-        try
-        {
-            socket.Send("""{"jsonrpc":"2.0","method":"vhostd_get_status","id":1}"""u8);
-            var reply = new StringBuilder();
-            var buffer = new byte[65536];
-            while (true)
-            {
-                var count = socket.Receive(buffer);
-                reply.Append(Encoding.UTF8.GetString(buffer, 0, count));
-                if (count == 0 || TryParse(reply.ToString()) is not null)
-                {
-                    return TryParse(reply.ToString())?["result"] ?? throw new FrontEndException($"vhostd does not tell its status: {reply}");
-                }
-            }
-        }
-        catch (SocketException exception)
-        {
-            throw new FrontEndException($"vhostd does not tell its status: {exception.Message}");
-        }
-    }
+    public JsonNode GetStatus() => RpcSocket.Call(Path.Combine(_directory, RpcSocketName), "vhostd_get_status");
 
     /// <inheritdoc/>
     public void Dispose() => Process.Dispose();
-
-    private Socket Connect()
-    {
-        // The controllers' sockets may be there before this one listens.
-        for (var begin = Stopwatch.GetTimestamp(); ;)
-        {
-            var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified) { ReceiveTimeout = LimitMilliseconds };
-            try
-            {
-                socket.Connect(new UnixDomainSocketEndPoint(Path.Combine(_directory, RpcSocket)));
-                return socket;
-            }
-            catch (SocketException exception)
-            {
-                socket.Dispose();
-                if (Stopwatch.GetElapsedTime(begin).TotalMilliseconds > LimitMilliseconds)
-                {
-                    throw new FrontEndException($"vhostd does not tell its status: {exception.Message}");
-                }
-
-                Thread.Sleep(5);
-            }
-        }
-    }
-
-    private static JsonNode? TryParse(string text)
-    {
-        try
-        {
-            return JsonNode.Parse(text);
-        }
-        catch (JsonException)
-        {
-            return null; // not whole yet
-        }
-    }
 }

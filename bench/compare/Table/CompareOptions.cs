@@ -9,6 +9,9 @@ internal sealed record CompareOptions
     /// <summary>The peer, qemu-storage-daemon.</summary>
     public required string Peer { get; init; }
 
+    /// <summary>SPDK's vhost program, to measure it in turn with vhostd; null not to.</summary>
+    public string? Spdk { get; init; }
+
     /// <summary>A directory on a disk, for the file that both serve.</summary>
     public string DiskDirectory { get; init; } = "/var/tmp";
 

@@ -44,6 +44,7 @@ internal sealed partial class Comparison : IDisposable
             RunFile(where, directory);
         }
 
+        RunSpdk();
         RunMetrics();
         RunModes();
         RunIdle();
@@ -103,8 +104,7 @@ internal sealed partial class Comparison : IDisposable
         vhostd.Process.Resume();
         foreach (var load in new[] { blk, scsi })
         {
-            // A disk that was never written is one page of zeroes.
-            RunLoad(load with { Pattern = Pattern.Seq, ReadPercent = 0, BlockSizeBytes = 1 << 20, QueueDepth = 4, Requests = _options.DiskMiB + 4, WarmUpSeconds = 0 });
+            FillDisk(load, 1 << 20);
         }
 
         vhostd.Process.Pause();
