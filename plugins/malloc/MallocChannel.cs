@@ -11,13 +11,18 @@ namespace Vhost.Plugins.Malloc;
 // checks the latter again, because the memory behind the blocks is this process's own.
 internal sealed unsafe class MallocChannel(BlockMemory memory, uint blockSizeBytes, IBdevCompletions completions) : IBdevChannel
 {
+    private const ulong EarlyBytes = 256 << 10;
+
     /// <inheritdoc/>
     public void Submit(ReadOnlySpan<BlockRequestPointer> requests)
     {
+        var first = 0;
+        var copiedBytes = 0UL;
         for (var i = 0; i < requests.Length; i++)
         {
             ref var request = ref requests[i].Value;
             request.Information = 0;
+            copiedBytes += (ulong)request.BlockCount * blockSizeBytes;
             request.Status = request.Operation switch
             {
                 BlockOperation.Read or BlockOperation.Write => Transfer(ref request, i + 1 < requests.Length ? BlocksOf(ref requests[i + 1].Value) : null),
@@ -25,9 +30,16 @@ internal sealed unsafe class MallocChannel(BlockMemory memory, uint blockSizeByt
                 BlockOperation.Discard or BlockOperation.WriteZeroes => Zero(ref request),
                 _ => BlockStatus.Unsupported,
             };
+            if (copiedBytes >= EarlyBytes && i + 1 < requests.Length)
+            {
+                // Large requests: the guest takes these and sends the next while the rest is copied.
+                completions.OnCompleted(requests[first..(i + 1)]);
+                first = i + 1;
+                copiedBytes = 0;
+            }
         }
 
-        completions.OnCompleted(requests);
+        completions.OnCompleted(requests[first..]);
     }
 
     /// <inheritdoc/>

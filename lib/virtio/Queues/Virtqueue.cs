@@ -32,6 +32,7 @@ public abstract unsafe partial class Virtqueue : IPoller
     private protected int _completedCount;
     private protected int _underWayCount;
     private protected bool _isInPoll;
+    private protected bool _isHandling; // new requests, not those that a crash left under way
     private protected bool _isRingDetached;
     private protected QueueBlock _block;
     private protected ulong _memoryFaultCount;
@@ -147,6 +148,22 @@ public abstract unsafe partial class Virtqueue : IPoller
     public void Flush()
     {
         if (_completedCount != 0 && !_isInPoll)
+        {
+            FlushCompleted();
+        }
+    }
+
+    /// <summary>
+    /// <see cref="Flush"/>, also from within <see cref="IVirtqueueHandler.Handle"/> if other requests are still under way: for a part of a batch whose rest takes long,
+    /// so that the driver takes the answers and refills the queue meanwhile. It costs a fence, and may cost an interrupt, of its own.
+    /// </summary>
+    public void FlushEarly()
+    {
+        if (!_isInPoll)
+        {
+            Flush();
+        }
+        else if (_isHandling && _completedCount != 0 && _underWayCount > _completedCount)
         {
             FlushCompleted();
         }

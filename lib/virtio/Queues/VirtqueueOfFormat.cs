@@ -46,6 +46,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         if (count > 0)
         {
             _isInPoll = true;
+            _isHandling = true;
             try
             {
                 Handler.Handle(new ReadOnlySpan<VirtioRequestPointer>(_pool.Batch, count));
@@ -56,6 +57,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
                 Break($"the device failed: {exception.Message}");
             }
 
+            _isHandling = false;
             _isInPoll = false;
         }
 
