@@ -14,6 +14,12 @@ internal sealed unsafe class EchoHandler : IVirtqueueHandler
 
     public bool AnswersInvalid { get; set; } = true;
 
+    /// <summary>Shows the driver each answer before the rest of the batch is done.</summary>
+    public bool FlushesEarly { get; set; }
+
+    /// <summary>Called after each answer that was not kept.</summary>
+    public Action? OnFinished { get; set; }
+
     public bool Records { get; set; } = true;
 
     public int BatchCount { get; private set; }
@@ -62,6 +68,12 @@ internal sealed unsafe class EchoHandler : IVirtqueueHandler
             else
             {
                 Finish(request.Pointer);
+                if (FlushesEarly)
+                {
+                    Queue!.FlushEarly();
+                }
+
+                OnFinished?.Invoke();
             }
         }
     }

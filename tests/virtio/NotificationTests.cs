@@ -31,6 +31,52 @@ public sealed unsafe class NotificationTests
 
     [Theory]
     [MemberData(nameof(Rings))]
+    public void A_part_of_a_batch_is_seen_before_its_rest_is_done_if_the_device_wants_that(VirtqueueFormat format, ulong features)
+    {
+        const int Requests = 12;
+        using var bench = new Bench(format, 16, features).Start();
+        var seen = new List<int>();
+        bench.Handler.OnFinished = () =>
+        {
+            var count = 0;
+            while (bench.Driver.TryGetUsed(out _, out _))
+            {
+                count++;
+            }
+
+            seen.Add(count);
+        };
+        foreach (var isEarly in new[] { false, true, false })
+        {
+            bench.Handler.FlushesEarly = isEarly;
+            seen.Clear();
+            var batches = bench.Handler.BatchCount;
+            var buffer = bench.Ram.Allocate(16);
+            for (var i = 0; i < Requests; i++)
+            {
+                Assert.True(bench.Driver.TryAdd([new DriverSegment(buffer, 1)], [], (ulong)i));
+            }
+
+            bench.Driver.Publish();
+            bench.Reactor.TurnUntil(() => seen.Count == Requests);
+            Assert.Equal(batches + 1, bench.Handler.BatchCount);
+
+            // Each at once; but the last with the end of the batch, as all do otherwise.
+            Assert.Equal(Enumerable.Repeat(isEarly ? 1 : 0, Requests - 1).Append(0), seen);
+            var left = 0;
+            while (bench.Driver.TryGetUsed(out _, out _))
+            {
+                left++;
+            }
+
+            Assert.Equal(isEarly ? 1 : Requests, left);
+        }
+
+        Assert.Equal(0, bench.Handler.Queue!.UnderWayCount);
+    }
+
+    [Theory]
+    [MemberData(nameof(Rings))]
     public void A_driver_that_asks_is_interrupted_once_a_batch_and_with_event_indexes_once(VirtqueueFormat format, ulong features)
     {
         using var bench = new Bench(format, 16, features);
