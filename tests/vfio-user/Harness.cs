@@ -44,6 +44,11 @@ internal sealed class Harness : IDisposable
         return peer;
     }
 
+    /// <summary>Waits for a report: that of a session's end comes after the device was told.</summary>
+    public void ExpectReport(string part) => Assert.True(
+        SpinWait.SpinUntil(() => Reports.Any(report => report.Contains(part, StringComparison.Ordinal)), TimeSpan.FromSeconds(60)),
+        $"no report has '{part}': {string.Join(" | ", Reports)}");
+
     public void Dispose()
     {
         Server.Dispose();

@@ -77,6 +77,49 @@ public sealed unsafe class NotificationTests
 
     [Theory]
     [MemberData(nameof(Rings))]
+    public void A_driver_that_sleeps_is_interrupted_at_the_end_of_a_batch_whose_parts_are_shown_early(VirtqueueFormat format, ulong features)
+    {
+        const int Requests = 12;
+        using var bench = new Bench(format, 16, features).Start();
+        bench.Handler.FlushesEarly = true;
+        var during = new List<int>();
+        bench.Handler.OnFinished = () =>
+        {
+            during.Add(bench.Queue.Call.Count);
+            // All but the last, or only the first: then nothing is left for the end of the batch but the interrupt.
+            bench.Handler.KeepsRequests = bench.Handler.HandledCount > Requests;
+        };
+        for (var round = 0; round < 2; round++)
+        {
+            var buffer = bench.Ram.Allocate(16);
+            for (var i = 0; i < Requests; i++)
+            {
+                Assert.True(bench.Driver.TryAdd([new DriverSegment(buffer, 1)], [], (ulong)i));
+            }
+
+            Assert.True(bench.Driver.TryEnableInterrupts());
+            during.Clear();
+            var before = bench.Queue.Call.Count;
+            bench.Driver.Publish();
+            bench.Reactor.TurnUntil(() => bench.Queue.Call.Count > before);
+            Assert.Equal(before + 1, bench.Queue.Call.Count);
+            Assert.Equal(Enumerable.Repeat(before, round == 0 ? Requests : 1), during);
+            var answered = 0;
+            while (bench.Driver.TryGetUsed(out _, out _))
+            {
+                answered++;
+            }
+
+            Assert.Equal(during.Count, answered);
+        }
+
+        Assert.Equal(Requests - 1, bench.Handler.KeptCount);
+        bench.Reactor.Invoke(() => bench.Handler.Release([.. Enumerable.Range(0, Requests - 1)]));
+        Assert.Equal(0, bench.Handler.Queue!.UnderWayCount);
+    }
+
+    [Theory]
+    [MemberData(nameof(Rings))]
     public void A_driver_that_asks_is_interrupted_once_a_batch_and_with_event_indexes_once(VirtqueueFormat format, ulong features)
     {
         using var bench = new Bench(format, 16, features);

@@ -149,13 +149,13 @@ public abstract unsafe partial class Virtqueue : IPoller
     {
         if (_completedCount != 0 && !_isInPoll)
         {
-            FlushCompleted();
+            FlushCompleted(isEarly: false);
         }
     }
 
     /// <summary>
     /// <see cref="Flush"/>, also from within <see cref="IVirtqueueHandler.Handle"/> if other requests are still under way: for a part of a batch whose rest takes long,
-    /// so that the driver takes the answers and refills the queue meanwhile. It costs a fence, and may cost an interrupt, of its own.
+    /// so that a driver that looks takes the answers and refills the queue meanwhile. One that sleeps is interrupted at the end of the batch, once, as ever.
     /// </summary>
     public void FlushEarly()
     {
@@ -165,7 +165,7 @@ public abstract unsafe partial class Virtqueue : IPoller
         }
         else if (_isHandling && _completedCount != 0 && _underWayCount > _completedCount)
         {
-            FlushCompleted();
+            FlushCompleted(isEarly: true);
         }
     }
 
@@ -215,7 +215,9 @@ public abstract unsafe partial class Virtqueue : IPoller
     /// <inheritdoc/>
     public abstract void Disarm();
 
-    private protected abstract void FlushCompleted();
+    /// <summary>Shows the driver what was completed.</summary>
+    /// <param name="isEarly">Whether the question if it wants an interrupt is left to the end of the batch.</param>
+    private protected abstract void FlushCompleted(bool isEarly);
 
     private protected abstract void MoveRing(VirtqueueAddresses addresses);
 

@@ -15,6 +15,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
 
     private TRing _ring;
     private bool _isRepeating;
+    private bool _isCallOwed;
 
     /// <summary>Sets a queue up.</summary>
     /// <param name="context">What it needs.</param>
@@ -63,7 +64,11 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
 
         if (_completedCount != 0)
         {
-            FlushCompleted();
+            FlushCompleted(isEarly: false);
+        }
+        else if (_isCallOwed)
+        {
+            CallIfWanted();
         }
 
         return count;
@@ -124,7 +129,7 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         }
     }
 
-    private protected override void FlushCompleted()
+    private protected override void FlushCompleted(bool isEarly)
     {
         var count = _completedCount;
         _completedCount = 0;
@@ -152,14 +157,18 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
                 TrackPublished(completed, count, _ring.State);
             }
 
-            if (!IsBlocked)
+            if (isEarly)
             {
-                _ring.PrefetchNext(BatchSize);
+                _isCallOwed = true;
             }
-
-            if (_ring.ShouldNotify())
+            else
             {
-                Call();
+                if (!IsBlocked)
+                {
+                    _ring.PrefetchNext(BatchSize);
+                }
+
+                CallIfWanted();
             }
         }
         else
@@ -175,6 +184,17 @@ internal sealed unsafe class Virtqueue<TRing> : Virtqueue
         if (_underWayCount == 0)
         {
             FinishIfDone();
+        }
+    }
+
+    /// <summary>Interrupts the driver if it wants that for what was published since it was last asked.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void CallIfWanted()
+    {
+        _isCallOwed = false;
+        if (!_isRingDetached && _ring.ShouldNotify())
+        {
+            Call();
         }
     }
 
