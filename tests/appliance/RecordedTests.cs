@@ -11,7 +11,7 @@ public sealed class RecordedTests
 {
     private const int Places = 128;
     private const int BlockBytes = 4096;
-    private const int Requests = 6000;
+    private const int Requests = 3000;
     private const int SizeMiB = 16;
     private const int LogMiB = 128;
 
