@@ -33,6 +33,7 @@ internal sealed partial class Comparison
             RunLoad(load);
             var (quiet, quietRest, _) = RunWithTables(vhostd, load, static () => { }, 0);
             var number = 0;
+            var collections = (Server: ProcessFigures.Of(vhostd.GetStatus()).Collections, Client: GC.CollectionCount(0));
             var (busy, busyRest, times) = RunWithTables(
                 vhostd,
                 load,
@@ -43,6 +44,7 @@ internal sealed partial class Comparison
                     memory.Remove(guest);
                 },
                 _options.MemoryTables);
+            collections = (ProcessFigures.Of(vhostd.GetStatus()).Collections - collections.Server, GC.CollectionCount(0) - collections.Client);
             var name = $"memory table of {_options.GuestBytes >> 30} GiB set {_options.MemoryTables} times on another controller: greatest latency";
             Add(new ComparisonRow
             {
@@ -63,6 +65,7 @@ internal sealed partial class Comparison
                 Value = busyRest,
                 Reference = quietRest,
                 ReferenceName = "without",
+                Runs = $"{collections.Server} garbage collections of vhostd and {collections.Client} of the client meanwhile",
             });
         }
         finally
