@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Vhost.Linux;
 
 namespace Vhost.Host.Rpc;
 
@@ -9,9 +10,6 @@ namespace Vhost.Host.Rpc;
 internal static class RpcClient
 {
     private const int MaxReplyBytes = 64 << 20;
-
-    // unix(7): sun_path, without the zero at its end.
-    private const int MaxPathBytes = 107;
 
     /// <summary>Calls a method.</summary>
     /// <param name="path">The socket.</param>
@@ -28,9 +26,9 @@ internal static class RpcClient
             request["params"] = parameters.DeepClone();
         }
 
-        if (Encoding.UTF8.GetByteCount(path) is 0 or > MaxPathBytes)
+        if (path.Length == 0 || Encoding.UTF8.GetByteCount(path) > UnixSocket.MaxPathBytes)
         {
-            throw new IOException($"\"{path}\" is no path of a socket: those have 1 to {MaxPathBytes} bytes");
+            throw new IOException($"\"{path}\" is no path of a socket: those have 1 to {UnixSocket.MaxPathBytes} bytes");
         }
 
         using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);

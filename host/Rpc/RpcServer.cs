@@ -14,9 +14,6 @@ namespace Vhost.Host.Rpc;
 /// <param name="logger">The log.</param>
 internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limits, ILogger logger) : IAsyncDisposable
 {
-    // unix(7): sun_path, without the zero at its end.
-    private const int MaxPathBytes = 107;
-
     private const string AnotherPath = "choose another path with --rpc-socket or -r";
 
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
@@ -120,7 +117,7 @@ internal sealed class RpcServer(string path, RpcSurface surface, RpcLimits limit
     private void CheckPath()
     {
         string full = Path.GetFullPath(path);
-        string? fault = Encoding.UTF8.GetByteCount(path) > MaxPathBytes ? $"the path is longer than the {MaxPathBytes} bytes that a socket's may have"
+        string? fault = Encoding.UTF8.GetByteCount(path) > UnixSocket.MaxPathBytes ? $"the path is longer than the {UnixSocket.MaxPathBytes} bytes that a socket's may have"
             : Directory.Exists(full) ? $"it is a directory; name the socket too, such as {Path.Combine(path, "spdk.sock")}"
             : !Directory.Exists(Path.GetDirectoryName(full)) ? $"there is no directory {Path.GetDirectoryName(full)}; make it"
             : null;

@@ -47,26 +47,6 @@ public static unsafe class Scheduling
         return cpus;
     }
 
-    /// <summary>Allows the calling thread to run on the given CPUs.</summary>
-    /// <param name="cpus">CPU numbers.</param>
-    /// <exception cref="LinuxException">None of them exists or is allowed.</exception>
-    public static void SetAllowedCpus(IEnumerable<int> cpus)
-    {
-        ulong* mask = stackalloc ulong[MaxCpus / 64];
-        new Span<ulong>(mask, MaxCpus / 64).Clear();
-        foreach (int cpu in cpus)
-        {
-            ArgumentOutOfRangeException.ThrowIfNegative(cpu);
-            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(cpu, MaxCpus);
-            mask[cpu / 64] |= 1UL << (cpu % 64);
-        }
-
-        if (Libc.sched_setaffinity(0, MaxCpus / 8, mask) != 0)
-        {
-            throw LinuxException.Last("sched_setaffinity");
-        }
-    }
-
     /// <summary>The CPU that runs the calling thread now.</summary>
     public static int GetCurrentCpu() => Libc.sched_getcpu();
 
