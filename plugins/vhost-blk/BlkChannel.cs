@@ -8,8 +8,6 @@ namespace Vhost.Plugins.VhostBlk;
 /// <summary>The device's way into the bdev on one reactor, for all its queues there. That reactor's thread only, unless a member says otherwise.</summary>
 internal sealed unsafe partial class BlkChannel(IReactor reactor, IBdevPort port) : IBdevCompletions
 {
-    private const int LargeBlockCount = 128; // 64 KiB at least: microseconds of copying
-
     private IBdevChannel? _channel;
     private int _users;
     private BlockRequest* _modeFlush;
@@ -55,9 +53,7 @@ internal sealed unsafe partial class BlkChannel(IReactor reactor, IBdevPort port
     public void OnCompleted(ReadOnlySpan<BlockRequestPointer> requests)
     {
         Virtqueue? queue = null;
-
-        // Read before: a request that is completed is not touched any more.
-        var isLarge = requests.Length != 0 && requests[^1].Pointer->BlockCount >= LargeBlockCount;
+        var areLarge = Virtqueue.AreLarge(requests);
         foreach (var completed in requests)
         {
             var block = completed.Pointer;
@@ -78,15 +74,7 @@ internal sealed unsafe partial class BlkChannel(IReactor reactor, IBdevPort port
             Finish(owner, request, (BlkRequest*)block);
         }
 
-        if (isLarge)
-        {
-            // A part of a batch: the rest takes long enough for the driver to refill the queue.
-            queue?.FlushEarly();
-        }
-        else
-        {
-            queue?.Flush();
-        }
+        queue?.Flush(areLarge);
     }
 
     private void Finish(Virtqueue queue, VirtioRequest* request, BlkRequest* blk)

@@ -16,7 +16,6 @@ namespace Vhost.Plugins.VhostScsi;
 internal sealed unsafe partial class RequestQueueHandler(SessionState session) : IVirtqueueHandler
 {
     private const int TargetCount = 256;
-    private const int LargeBlockCount = 128; // 64 KiB at least: microseconds of copying
 
     private readonly DeviceServer _server = new(session.Device);
     private readonly TargetChannel?[] _channels = new TargetChannel?[TargetCount];
@@ -122,9 +121,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         var queue = _queue!;
         var isGivenUp = queue.IsGivenUp;
         _server.Now = Stopwatch.GetTimestamp();
-
-        // Read before: a request that is completed is not touched any more.
-        var isLarge = requests.Length != 0 && requests[^1].Pointer->BlockCount >= LargeBlockCount;
+        var areLarge = Virtqueue.AreLarge(requests);
         foreach (var completed in requests)
         {
             var slot = (RequestSlot*)completed.Pointer;
@@ -158,15 +155,7 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         }
 
         channel.SubmitBatch();
-        if (isLarge)
-        {
-            // A part of a batch: the rest takes long enough for the driver to refill the queue.
-            queue.FlushEarly();
-        }
-        else
-        {
-            queue.Flush();
-        }
+        queue.Flush(areLarge);
     }
 
     [SkipLocalsInit]

@@ -70,7 +70,7 @@ internal sealed unsafe class EchoHandler : IVirtqueueHandler
                 Finish(request.Pointer);
                 if (FlushesEarly)
                 {
-                    Queue!.FlushEarly();
+                    Queue!.Flush(wereLarge: true);
                 }
 
                 OnFinished?.Invoke();

@@ -39,7 +39,7 @@ public unsafe interface IVirtqueueHandler
     /// <summary>
     /// The queue has stopped (<see cref="Virtqueue.UnderWayCount"/> is 0) or was given up, or its start failed (in <see cref="Attach"/>, or before
     /// it). Called once. The handler closes what it opened, and uses the queue's slots no more. Completions of requests under way that come
-    /// after this are still to be passed to <see cref="Virtqueue.Complete"/> and <see cref="Virtqueue.Flush"/>, which drop them.
+    /// after this are still to be passed to <see cref="Virtqueue.Complete"/> and <see cref="Virtqueue.Flush()"/>, which drop them.
     /// </summary>
     void Detach();
 }

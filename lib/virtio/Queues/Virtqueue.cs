@@ -23,6 +23,8 @@ public abstract unsafe partial class Virtqueue : IPoller
     /// </summary>
     internal const int MinTableLimit = 1024;
 
+    private const int LargeBlockCount = 128; // 64 KiB at least
+
     private protected readonly RequestPool _pool;
     private protected readonly ICallNotifier _call;
     private protected ChainParser _parser;
@@ -122,7 +124,7 @@ public abstract unsafe partial class Virtqueue : IPoller
     }
 
     /// <summary>
-    /// Completes a request: the driver sees it after the next <see cref="Flush"/>. A second completion of the same request is recognised and dropped.
+    /// Completes a request: the driver sees it after the next <see cref="Flush()"/>. A second completion of the same request is recognised and dropped.
     /// </summary>
     /// <param name="request">A request under way. The handler does not touch it any more.</param>
     /// <param name="writtenBytes">How much was written to its device-writable part, from the beginning (section 2.7.8.2).</param>
@@ -154,12 +156,13 @@ public abstract unsafe partial class Virtqueue : IPoller
     }
 
     /// <summary>
-    /// <see cref="Flush"/>, also from within <see cref="IVirtqueueHandler.Handle"/> if other requests are still under way: for a part of a batch whose rest takes long,
-    /// so that a driver that looks takes the answers and refills the queue meanwhile. One that sleeps is interrupted at the end of the batch, once, as ever.
+    /// <see cref="Flush()"/> after some block requests; also from within <see cref="IVirtqueueHandler.Handle"/> if these were large and others are still under way: the rest
+    /// takes microseconds, in which a driver that looks takes the answers and refills the queue. One that sleeps is interrupted at the end of the batch, once, as ever.
     /// </summary>
-    public void FlushEarly()
+    /// <param name="wereLarge">Whether they were, by <see cref="AreLarge"/>.</param>
+    public void Flush(bool wereLarge)
     {
-        if (!_isInPoll)
+        if (!wereLarge || !_isInPoll)
         {
             Flush();
         }
@@ -168,6 +171,10 @@ public abstract unsafe partial class Virtqueue : IPoller
             FlushCompleted(isEarly: true);
         }
     }
+
+    /// <summary>Whether block requests are so large that it pays to show the driver a part of a batch. To be asked before they are completed: after that they are somebody else's.</summary>
+    /// <param name="requests">The requests; the last one speaks for all.</param>
+    public static bool AreLarge(ReadOnlySpan<BlockRequestPointer> requests) => requests.Length != 0 && requests[^1].Pointer->BlockCount >= LargeBlockCount;
 
     /// <summary>
     /// Gives a request back without an answer, because it has no place for one, and breaks the queue: the driver would wait for ever, or take
@@ -202,7 +209,7 @@ public abstract unsafe partial class Virtqueue : IPoller
     }
 
     /// <summary>Takes one request from the ring of a paused queue. An invalid one is answered or breaks the queue, and the next one is tried.</summary>
-    /// <param name="request">The request, as in <see cref="IVirtqueueHandler.Handle"/>; call <see cref="Flush"/> after it was completed.</param>
+    /// <param name="request">The request, as in <see cref="IVirtqueueHandler.Handle"/>; call <see cref="Flush()"/> after it was completed.</param>
     /// <returns>False if there is none.</returns>
     public abstract bool TryTake(out VirtioRequest* request);
 
