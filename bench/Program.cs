@@ -86,29 +86,8 @@ command.SetAction(parsed =>
             UsesEventIndex = !parsed.GetValue(noEventIndex),
             HugePageSizeBytes = parsed.GetValue(huge) ? 2u << 20 : 0,
         });
-        LoadResult? result = null;
-        Exception? failure = null;
-
-        // A thread of its own, so that pinning it leaves the rest of the process where it is.
-        var thread = new Thread(() =>
-        {
-            try
-            {
-                result = generator.Run();
-            }
-            catch (Exception exception)
-            {
-                failure = exception;
-            }
-        });
-        thread.Start();
-        thread.Join();
-        if (failure is not null)
-        {
-            throw failure;
-        }
-
-        Report(result!, generator.Disk, before, Measure(), parsed.GetValue(json));
+        var result = OwnThread.Run(generator.Run);
+        Report(result, generator.Disk, before, Measure(), parsed.GetValue(json));
         return 0;
     }
     catch (Exception exception) when (exception is FrontEndException or LinuxException or ArgumentException)

@@ -25,27 +25,20 @@ internal sealed class Scraper(Uri address) : IDisposable
     public T Beside<T>(double perSecond, Func<T> work)
     {
         using var done = new ManualResetEventSlim();
-        Exception? failure = null;
-        var thread = new Thread(() =>
+        var scraping = OwnThread.Start(() =>
         {
-            try
+            var interval = TimeSpan.FromSeconds(1 / perSecond);
+            var wait = interval / 2;
+            while (!done.Wait(wait))
             {
-                var interval = TimeSpan.FromSeconds(1 / perSecond);
-                var wait = interval / 2;
-                while (!done.Wait(wait))
-                {
-                    var begin = Stopwatch.GetTimestamp();
-                    ScrapeOnce();
-                    var rest = interval - Stopwatch.GetElapsedTime(begin);
-                    wait = rest > TimeSpan.Zero ? rest : TimeSpan.Zero;
-                }
+                var begin = Stopwatch.GetTimestamp();
+                ScrapeOnce();
+                var rest = interval - Stopwatch.GetElapsedTime(begin);
+                wait = rest > TimeSpan.Zero ? rest : TimeSpan.Zero;
             }
-            catch (Exception exception)
-            {
-                failure = exception;
-            }
+
+            return true;
         });
-        thread.Start();
         try
         {
             return work();
@@ -53,11 +46,7 @@ internal sealed class Scraper(Uri address) : IDisposable
         finally
         {
             done.Set();
-            thread.Join();
-            if (failure is not null)
-            {
-                throw new FrontEndException($"{address} gave no metrics: {failure.Message}");
-            }
+            scraping.GetAwaiter().GetResult();
         }
     }
 
@@ -66,9 +55,16 @@ internal sealed class Scraper(Uri address) : IDisposable
 
     private void ScrapeOnce()
     {
-        using var request = new HttpRequestMessage(HttpMethod.Get, address);
-        using var response = _client.Send(request).EnsureSuccessStatusCode();
-        using var body = response.Content.ReadAsStream();
-        body.CopyTo(Stream.Null);
+        try
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, address);
+            using var response = _client.Send(request).EnsureSuccessStatusCode();
+            using var body = response.Content.ReadAsStream();
+            body.CopyTo(Stream.Null);
+        }
+        catch (HttpRequestException exception)
+        {
+            throw new FrontEndException($"{address} gave no metrics: {exception.Message}");
+        }
     }
 }

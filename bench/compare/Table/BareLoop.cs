@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Vhost.Linux;
-using Vhost.Testing.FrontEnd;
 
 namespace Vhost.Bench;
 
@@ -17,29 +16,25 @@ internal static unsafe class BareLoop
     /// <param name="seconds">How long.</param>
     /// <param name="cpus">A thread on each of these CPUs.</param>
     /// <returns>Operations a second of all together; one is some steps that depend on each other.</returns>
-    /// <exception cref="FrontEndException">A CPU is not allowed.</exception>
+    /// <exception cref="LinuxException">A CPU is not allowed.</exception>
     public static double Run(double seconds, params int[] cpus)
     {
-        var rates = new double[cpus.Length];
-        Exception? failure = null;
         using var start = new Barrier(cpus.Length);
-        var threads = cpus.Select((cpu, index) => new Thread(() =>
+        var loops = cpus.Select(cpu => OwnThread.Start(() =>
         {
             try
             {
                 Scheduling.PinCurrentThread(cpu);
             }
-            catch (LinuxException exception)
+            finally
             {
-                failure = exception;
+                // Or the others would wait for ever.
+                start.SignalAndWait();
             }
 
-            start.SignalAndWait();
-            rates[index] = RunOne(seconds);
-        })).ToList();
-        threads.ForEach(thread => thread.Start());
-        threads.ForEach(thread => thread.Join());
-        return failure is null ? rates.Sum() : throw new FrontEndException(failure.Message);
+            return RunOne(seconds);
+        })).ToArray();
+        return Task.WhenAll(loops).GetAwaiter().GetResult().Sum();
     }
 
     // SAFETY: the table is live until the loop has ended, and every index is masked to its length, a power of two.

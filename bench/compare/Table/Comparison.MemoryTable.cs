@@ -83,31 +83,25 @@ internal sealed partial class Comparison
     {
         using var waits = new SchedulerWaits(vhostd.Process.Id, "reactor_0");
         using var generator = new LoadGenerator(load with { Observer = waits });
-        LoadResult? result = null;
-        Exception? failure = null;
-        var thread = new Thread(() =>
-        {
-            try
-            {
-                result = generator.Run();
-            }
-            catch (Exception exception)
-            {
-                failure = exception;
-            }
-        });
-        thread.Start();
-        Thread.Sleep(TimeSpan.FromSeconds(_options.WarmUpSeconds));
+        var running = OwnThread.Start(generator.Run);
         var milliseconds = new List<double>();
-        for (var i = 0; i < times && thread.IsAlive; i++)
+        try
         {
-            var begin = Stopwatch.GetTimestamp();
-            act();
-            milliseconds.Add(Stopwatch.GetElapsedTime(begin).TotalMilliseconds);
-            Thread.Sleep(20);
+            Thread.Sleep(TimeSpan.FromSeconds(_options.WarmUpSeconds));
+            for (var i = 0; i < times && !running.IsCompleted; i++)
+            {
+                var begin = Stopwatch.GetTimestamp();
+                act();
+                milliseconds.Add(Stopwatch.GetElapsedTime(begin).TotalMilliseconds);
+                Thread.Sleep(20);
+            }
+        }
+        finally
+        {
+            // The load has the generator's memory until it ends, whatever happened here.
+            ((IAsyncResult)running).AsyncWaitHandle.WaitOne();
         }
 
-        thread.Join();
-        return failure is null ? (result!, waits.GreatestWithoutWaitsMicroseconds, [.. milliseconds]) : throw new FrontEndException(failure.Message);
+        return (running.GetAwaiter().GetResult(), waits.GreatestWithoutWaitsMicroseconds, [.. milliseconds]);
     }
 }

@@ -47,7 +47,7 @@ internal sealed partial class Comparison
         RunLoad(load);
         using var generator = new LoadGenerator(load with { Requests = _options.EndlessRequests });
         var before = ProcessFigures.Of(vhostd.GetStatus());
-        var result = OnThread(generator.Run);
+        var result = OwnThread.Run(generator.Run);
         var after = ProcessFigures.Of(vhostd.GetStatus());
         var count = FormattableString.Invariant($"{result.Requests / 1e6:0.##} M requests");
         Add(new ComparisonRow { Name = $"endless: bytes allocated on the reactor in {count}", Unit = "bytes", Value = after.AllocatedBytes - before.AllocatedBytes, Goal = new Goal(GoalKind.ValueAtMost, 0) });

@@ -1,5 +1,4 @@
 using Vhost.Linux;
-using Vhost.Testing.FrontEnd;
 
 namespace Vhost.Bench;
 
@@ -82,7 +81,7 @@ internal sealed partial class Comparison
     private static LoadResult RunLoadForResult(LoadOptions load)
     {
         using var generator = new LoadGenerator(load);
-        return OnThread(generator.Run);
+        return OwnThread.Run(generator.Run);
     }
 
     private Sample RunCopy(CopyLoop loop, Pattern pattern, bool isWrite) => RunBare(() => loop.Run(pattern, isWrite, _options.Seconds));
@@ -121,30 +120,9 @@ internal sealed partial class Comparison
         }
     }
 
-    private static T OnCpu<T>(int cpu, Func<T> work) => OnThread(() =>
+    private static T OnCpu<T>(int cpu, Func<T> work) => OwnThread.Run(() =>
     {
         Scheduling.PinCurrentThread(cpu);
         return work();
     });
-
-    /// <summary>Runs on a thread of its own, which may be pinned without a trace.</summary>
-    private static T OnThread<T>(Func<T> work)
-    {
-        T? result = default;
-        Exception? failure = null;
-        var thread = new Thread(() =>
-        {
-            try
-            {
-                result = work();
-            }
-            catch (Exception exception)
-            {
-                failure = exception;
-            }
-        });
-        thread.Start();
-        thread.Join();
-        return failure is null ? result! : throw new FrontEndException(failure.Message);
-    }
 }
