@@ -57,7 +57,7 @@ public sealed class SystemdTests
     [Fact]
     public async Task The_service_is_what_its_unit_says_and_restarts_kills_and_hangs_under_load_lose_nothing()
     {
-        int seed = Random.Shared.Next(1_000_000);
+        int seed = TestSeed.Get();
         await using var scenario = new Scenario();
         await scenario.WatchAsync(async () =>
         {
