@@ -18,6 +18,8 @@ public sealed class HarnessTests
             StorageDaemon daemon = await StorageDaemon.StartAsync(scenario, file, socket, queues: 2);
             var options = new GuestVmOptions { Qemu = Enum.Parse<QemuRelease>(qemu), Disks = [VhostUserDevice.Blk(socket, "num-queues=2", reconnect: true)] };
             GuestVm vm = await GuestVm.StartAsync(scenario, options);
+            // What GuestBoot goes by: without these lines it would take a boot that uses a disk for one that does not.
+            Assert.All(["found virtio-blk", "Booting from", "Run /init as init process"], line => Assert.Contains(line, vm.Diagnose(), StringComparison.Ordinal));
             await vm.WaitForDisksAsync(1);
             Assert.Equal($"{64 << 20}", (await vm.CheckAsync("blockdev --getsize64 /dev/vda")).Trim());
             await vm.CheckAsync(Fio.Verify("/dev/vda", 8));

@@ -37,7 +37,7 @@ timeout --kill-after=5 120 "$environment/bin/qemu-$qemu" -nodefaults -no-user-co
   -machine q35,memory-backend=ram -accel tcg,thread=multi -cpu max -smp 2 \
   -m 512M -object memory-backend-memfd,id=ram,size=512M,share=on \
   -kernel "$environment/guest/vmlinux" -initrd "$environment/guest/initramfs.cpio" \
-  -append "console=ttyS0 quiet panic=-1 scsi_mod.scan=sync guest.run=$(printf '%s' "$command" | base64 -w 0)" \
+  -append "console=ttyS0 quiet panic=-1 no_timer_check scsi_mod.scan=sync guest.run=$(printf '%s' "$command" | base64 -w 0)" \
   -serial "file:$work/console" \
   -chardev "file,id=agent,path=$work/agent" -device virtio-serial-pci,max_ports=2 -device virtserialport,chardev=agent,name=vhostd.agent \
   "${devices[@]}" >"$work/qemu" 2>&1 || true

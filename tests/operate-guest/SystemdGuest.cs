@@ -44,7 +44,7 @@ internal sealed class SystemdGuest : IDiagnosable, IAsyncDisposable
             {
                 Qemu = QemuRelease.Trixie,
                 MemoryMiB = 1024,
-                KernelArguments = "guest.root=vda",
+                KernelArguments = "guest.root=vda systemd.show_status=false",
                 ExtraArguments = [.. disks.SelectMany((drive, i) => (string[])["-drive", $"{drive},format=raw,if=none,id=drive{i}", "-device", $"virtio-blk-pci,drive=drive{i}"])],
             },
             "systemd");

@@ -147,7 +147,7 @@ internal sealed partial class ChildProcess : IDisposable
     }
 
     /// <summary>The end of a long text.</summary>
-    public static string Tail(string text) => text.Length <= DiagnosedCharacters ? text : $"[...]{text[^DiagnosedCharacters..]}";
+    public static string Tail(string text, int characters = DiagnosedCharacters) => text.Length <= characters ? text : $"[...]{text[^characters..]}";
 
     /// <inheritdoc/>
     public void Dispose()

@@ -13,15 +13,15 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
     private readonly ChildProcess _qemu;
     private readonly GuestAgent _agent;
     private readonly string _directory;
-    private readonly string _console;
+    private readonly GuestBoot _boot;
     private readonly string _name;
     private bool _disposed;
 
-    private GuestVm(string name, string directory, string console, ChildProcess qemu, GuestAgent agent, QmpClient qmp)
+    private GuestVm(string name, string directory, ChildProcess qemu, GuestAgent agent, QmpClient qmp)
     {
         _name = name;
         _directory = directory;
-        _console = console;
+        _boot = new GuestBoot(FirmwareLog(directory), ConsoleLog(directory));
         _qemu = qemu;
         _agent = agent;
         Qmp = qmp;
@@ -34,9 +34,9 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
     public static async Task<GuestVm> StartAsync(Scenario scenario, GuestVmOptions options, string name = "guest")
     {
         GuestVm vm = await LaunchAsync(scenario, options, name);
-        if (await vm.CrashesAtBootAsync())
+        if (await vm.FailsBeforeDisksAsync() is { } failure)
         {
-            Console.WriteLine($"QEMU of {name} was ended by a segmentation fault of its own before the guest ran; it is started once more\n{vm.Diagnose()}");
+            Console.WriteLine($"{name} {failure} at a point where no disk is in use; it is started once more\n{vm.Diagnose()}");
             await vm.DisposeAsync();
             vm = await LaunchAsync(scenario, options, name);
         }
@@ -119,11 +119,7 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
     }
 
     /// <inheritdoc/>
-    public string Diagnose()
-    {
-        string console = File.Exists(_console) ? ChildProcess.Tail(File.ReadAllText(_console)) : "(none)";
-        return $"--- console of {_name}\n{console}\n{_qemu.Diagnose()}";
-    }
+    public string Diagnose() => $"{_boot.Diagnose(_name)}\n{_qemu.Diagnose()}";
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync()
@@ -143,16 +139,15 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
     private static async Task<GuestVm> LaunchAsync(Scenario scenario, GuestVmOptions options, string name, int firstCommand = 0)
     {
         string directory = Directory.CreateDirectory(scenario.FilePath($"{name}-{Guid.NewGuid():N}"[..(name.Length + 9)])).FullName;
-        string console = Path.Combine(directory, "console");
         // QEMU connects to these, so there is nothing to poll for.
         using Socket agentListener = Listen(Path.Combine(directory, "agent"));
         using Socket qmpListener = Listen(Path.Combine(directory, "qmp"));
         string tool = options.Qemu == QemuRelease.Bookworm ? "qemu-bookworm" : "qemu-trixie";
-        ChildProcess qemu = ChildProcess.Start($"QEMU of {name}", TestEnvironment.Tool(tool), Arguments(options, directory, console));
+        ChildProcess qemu = ChildProcess.Start($"QEMU of {name}", TestEnvironment.Tool(tool), Arguments(options, directory));
         try
         {
             QmpClient qmp = await QmpClient.ConnectAsync(await AcceptAsync(qmpListener, qemu));
-            return new GuestVm(name, directory, console, qemu, new GuestAgent(await AcceptAsync(agentListener, qemu), firstCommand), qmp);
+            return new GuestVm(name, directory, qemu, new GuestAgent(await AcceptAsync(agentListener, qemu), firstCommand), qmp);
         }
         catch (Exception e)
         {
@@ -162,7 +157,7 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
         }
     }
 
-    private static List<string> Arguments(GuestVmOptions options, string directory, string console)
+    private static List<string> Arguments(GuestVmOptions options, string directory)
     {
         string memory = $"{options.MemoryMiB}M";
         List<string> arguments =
@@ -174,9 +169,11 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
                 ? $"memory-backend-memfd,id=ram,size={memory},share=on"
                 : $"memory-backend-file,id=ram,size={memory},mem-path={options.MemoryFile},share=on",
             "-kernel", TestEnvironment.GuestKernel, "-initrd", TestEnvironment.GuestInitramfs,
-            // panic=0: a guest that panics stays as it is, and the message on its console ends up in the failed test's.
-            "-append", $"console=ttyS0 quiet panic=0 memhp_default_state=online_movable {options.KernelArguments}",
-            "-serial", $"file:{console}",
+            // panic=0: a guest that panics stays as it is, and the message on its console ends up in the failed test's. no_timer_check: at the very start the kernel gives the
+            // timer 10 ms to tick, else it takes the interrupt controller for broken and panics, and on a loaded host QEMU's timer is later than that now and then.
+            "-append", $"console=ttyS0 panic=0 no_timer_check memhp_default_state=online_movable {options.KernelArguments}",
+            "-serial", $"file:{ConsoleLog(directory)}",
+            "-chardev", $"file,id=firmware,path={FirmwareLog(directory)}", "-device", "isa-debugcon,iobase=0x402,chardev=firmware",
             "-chardev", $"socket,id=qmp,path={Path.Combine(directory, "qmp")}", "-mon", "chardev=qmp,mode=control",
             "-chardev", $"socket,id=agent,path={Path.Combine(directory, "agent")}",
             "-device", "virtio-serial-pci,max_ports=2", "-device", "virtserialport,chardev=agent,name=vhostd.agent",
@@ -215,17 +212,33 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
         return await accepting;
     }
 
-    /// <summary>QEMU 7.2 on an emulated CPU was seen to crash in its firmware phase on a loaded machine, once in many hundred starts, before it had asked for any disk.</summary>
-    private async Task<bool> CrashesAtBootAsync()
+    private static string ConsoleLog(string directory) => Path.Combine(directory, "console");
+
+    private static string FirmwareLog(string directory) => Path.Combine(directory, "firmware");
+
+    /// <summary>
+    /// Waits until the guest is up, or has failed in a way that is the emulated machine's own: QEMU 7.2 was seen to crash in its firmware, and to stop for ever, once in
+    /// many hundred starts each. What it did then; null for all else.
+    /// </summary>
+    private async Task<string?> FailsBeforeDisksAsync()
     {
-        await Task.WhenAny(_agent.Ready, _qemu.Exited, Task.Delay(BootTimeout));
-        if (_agent.Ready.IsCompletedSuccessfully)
+        using var bound = new CancellationTokenSource(BootTimeout);
+        Task standstill = _boot.StandstillAsync(bound.Token);
+        await Task.WhenAny(_agent.Ready, _qemu.Exited, standstill);
+        await bound.CancelAsync();
+        if (_agent.Ready.IsCompletedSuccessfully || !_boot.IsApartFromDisks)
         {
-            return false;
+            return null;
         }
 
-        await Task.WhenAny(_qemu.Exited, Task.Delay(TimeSpan.FromSeconds(5)));
-        return _qemu.HasExited && _qemu.ExitCode == SegmentationFault && new FileInfo(_console) is { Exists: false } or { Length: 0 };
+        // The agent's end is seen before QEMU's own when QEMU crashes.
+        await Task.WhenAny(_qemu.Exited, standstill, Task.Delay(TimeSpan.FromSeconds(5)));
+        if (_qemu.HasExited)
+        {
+            return _qemu.ExitCode == SegmentationFault ? "was ended by a segmentation fault of QEMU" : null;
+        }
+
+        return standstill.IsCompletedSuccessfully && await GuestBoot.RegistersAsync(Qmp) is { } registers ? $"stands still with these registers:\n{registers}\n" : null;
     }
 
     private async Task WaitForReadyAsync()
@@ -236,7 +249,8 @@ internal sealed class GuestVm : IAsyncDisposable, IDiagnosable
         }
         catch (TimeoutException e)
         {
-            throw new EndToEndException($"{_name} did not boot within {BootTimeout.TotalSeconds:F0} s\n{Diagnose()}", e);
+            string registers = await GuestBoot.RegistersAsync(Qmp) ?? "QEMU does not tell";
+            throw new EndToEndException($"{_name} did not boot within {BootTimeout.TotalSeconds:F0} s; registers of its CPUs:\n{registers}", e);
         }
     }
 }
