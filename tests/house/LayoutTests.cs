@@ -36,6 +36,11 @@ public sealed partial class LayoutTests
             Repository.With(".csproj").Where(project => project.StartsWith("tests/", StringComparison.Ordinal) && project.EndsWith(".Tests.csproj", StringComparison.Ordinal)),
             project => Assert.StartsWith("Vhost.", Path.GetFileName(project), StringComparison.Ordinal));
 
+    /// <summary>A core dump of a process that crashed beside the sources, for example, is easily added with all else.</summary>
+    [Fact]
+    public void No_file_is_larger_than_what_somebody_writes() =>
+        Assert.All(Repository.Files, file => Assert.True(new FileInfo(Path.Combine(Repository.Root, file)).Length < 1 << 20, $"{file} has 1 MiB or more"));
+
     [Fact]
     public void Links_of_the_documentation_lead_somewhere()
     {
