@@ -1,4 +1,6 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using Vhost.Linux;
 using Vhost.Virtio;
 
 namespace Vhost.Testing.FrontEnd;
@@ -24,6 +26,7 @@ public sealed unsafe class VirtioScsiRequests : BlockRequests
     private const byte ReadCapacity16 = 0x10;
     private const int CapacityBytes = 32;
     private const int MaxUnitAttentions = 8;
+    private const int MaxPrefetched = 32;
 
     private readonly GuestBuffer _headers;
 
@@ -105,6 +108,22 @@ public sealed unsafe class VirtioScsiRequests : BlockRequests
         return isWrite
             ? ring.TryAdd([request, data], [response], (ulong)slot)
             : ring.TryAdd([request], [response, data], (ulong)slot);
+    }
+
+    /// <inheritdoc/>
+    [SkipLocalsInit]
+    // SAFETY: the addresses are only fetched, never accessed.
+    public override void Prefetch(ReadOnlySpan<ulong> slots)
+    {
+        var count = Math.Min(slots.Length, MaxPrefetched);
+        var lines = stackalloc byte*[MaxPrefetched];
+        for (var i = 0; i < count; i++)
+        {
+            // Request and result lie in this line.
+            lines[i] = Request((int)slots[i]);
+        }
+
+        WritePrefetch.Fetch(lines, count);
     }
 
     /// <inheritdoc/>
