@@ -266,31 +266,36 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
     }
 
     // Each field is read once; what is looked at afterwards is the copy.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void ReadHeader(VirtioRequest* request, RequestSlot* slot)
     {
-        var length = RequestBytes;
-        var copied = stackalloc byte[VirtioScsi.RequestHeaderBytes + CdbBytes.LengthBytes];
-        var header = request->Readable->Address;
-        var cdbLength = Math.Min(_cdbBytes, CdbBytes.LengthBytes);
-        if (request->Readable->LengthBytes < (nuint)length)
+        var first = request->Readable;
+        if (_cdbBytes == CdbBytes.LengthBytes && first->LengthBytes >= VirtioScsi.RequestHeaderBytes + CdbBytes.LengthBytes)
         {
-            Segments.Gather(request->Readable, request->ReadableCount, new Span<byte>(copied, VirtioScsi.RequestHeaderBytes + cdbLength));
-            header = copied;
-        }
-
-        slot->Lun = Unsafe.ReadUnaligned<ulong>(header);
-        slot->Id = Unsafe.ReadUnaligned<ulong>(header + 8);
-        slot->Task.CdbLengthBytes = cdbLength;
-        if (cdbLength == CdbBytes.LengthBytes)
-        {
+            var header = first->Address;
+            slot->Lun = Unsafe.ReadUnaligned<ulong>(header);
+            slot->Id = Unsafe.ReadUnaligned<ulong>(header + 8);
             slot->Task.Cdb = Unsafe.ReadUnaligned<CdbBytes>(header + VirtioScsi.RequestHeaderBytes);
+            slot->Task.CdbLengthBytes = CdbBytes.LengthBytes;
         }
         else
         {
-            var cdb = ScsiTask.CdbOf(&slot->Task);
-            new ReadOnlySpan<byte>(header + VirtioScsi.RequestHeaderBytes, cdbLength).CopyTo(cdb);
-            cdb[cdbLength..].Clear();
+            ReadUnusualHeader(request, slot);
         }
+    }
+
+    /// <summary>Reads a header that comes in pieces, or with CDBs of another length than the usual one.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void ReadUnusualHeader(VirtioRequest* request, RequestSlot* slot)
+    {
+        Span<byte> header = stackalloc byte[VirtioScsi.RequestHeaderBytes + CdbBytes.LengthBytes];
+        header.Clear();
+        var cdbLength = Math.Min(_cdbBytes, CdbBytes.LengthBytes);
+        Segments.Gather(request->Readable, request->ReadableCount, header[..(VirtioScsi.RequestHeaderBytes + cdbLength)]);
+        slot->Lun = MemoryMarshal.Read<ulong>(header);
+        slot->Id = MemoryMarshal.Read<ulong>(header[8..]);
+        slot->Task.Cdb = MemoryMarshal.Read<CdbBytes>(header[VirtioScsi.RequestHeaderBytes..]);
+        slot->Task.CdbLengthBytes = cdbLength;
     }
 
     private void CutHeaders(VirtioRequest* request, RequestSlot* slot)
@@ -324,13 +329,8 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
     {
         ref var task = ref slot->Task;
         var transferred = response == Response.Ok ? task.TransferredBytes : 0;
-        var header = new ResponseHeader
-        {
-            SenseLength = response == Response.Ok ? Math.Min(task.SenseLengthBytes, (uint)(_responseBytes - VirtioScsi.ResponseHeaderBytes)) : 0,
-            Residual = (uint)Math.Min(slot->DataBytes - transferred, uint.MaxValue),
-            Status = response == Response.Ok ? task.Status : ScsiStatus.Good,
-            Response = response,
-        };
+        var senseLength = response == Response.Ok ? Math.Min(task.SenseLengthBytes, (uint)(_responseBytes - VirtioScsi.ResponseHeaderBytes)) : 0;
+        var header = new ResponseHeader(senseLength, slot->DataBytes - transferred, response == Response.Ok ? task.Status : ScsiStatus.Good, response);
         if (slot->DataInCut != 0)
         {
             // The dirty log looks at the buffers as they were.
@@ -339,16 +339,16 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
 
         if (slot->ResponseHeader != null)
         {
-            Unsafe.WriteUnaligned(slot->ResponseHeader, header);
-            if (header.SenseLength != 0)
+            header.Write(slot->ResponseHeader);
+            if (senseLength != 0)
             {
-                var sense = new Span<byte>(slot->ResponseHeader + sizeof(ResponseHeader), (int)header.SenseLength);
+                var sense = new Span<byte>(slot->ResponseHeader + VirtioScsi.ResponseHeaderBytes, (int)senseLength);
                 ScsiTask.SenseOf(&slot->Task)[..sense.Length].CopyTo(sense);
             }
         }
         else
         {
-            ScatterResponse(request, slot, header);
+            ScatterResponse(request, slot, header, (int)senseLength);
         }
 
         var isAwaited = slot->IsAwaited;
@@ -359,21 +359,22 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         }
     }
 
-    private static void ScatterResponse(VirtioRequest* request, RequestSlot* slot, ResponseHeader header)
+    private static void ScatterResponse(VirtioRequest* request, RequestSlot* slot, ResponseHeader header, int senseLength)
     {
-        Span<byte> bytes = stackalloc byte[sizeof(ResponseHeader) + SenseBytes.LengthBytes];
-        MemoryMarshal.Write(bytes, header);
-        ScsiTask.SenseOf(&slot->Task)[..(int)header.SenseLength].CopyTo(bytes[sizeof(ResponseHeader)..]);
-        Segments.Scatter(bytes[..(sizeof(ResponseHeader) + (int)header.SenseLength)], request->Writable, request->WritableCount);
+        var bytes = stackalloc byte[VirtioScsi.ResponseHeaderBytes + SenseBytes.LengthBytes];
+        header.Write(bytes);
+        ScsiTask.SenseOf(&slot->Task)[..senseLength].CopyTo(new Span<byte>(bytes + VirtioScsi.ResponseHeaderBytes, senseLength));
+        Segments.Scatter(new ReadOnlySpan<byte>(bytes, VirtioScsi.ResponseHeaderBytes + senseLength), request->Writable, request->WritableCount);
     }
 
     /// <summary>Answers a request without a task.</summary>
     /// <returns>How much was written.</returns>
     private static uint Respond(VirtioRequest* request, Response response)
     {
-        var header = new ResponseHeader { Response = response };
-        var room = (int)Math.Min(request->WritableBytes, (ulong)sizeof(ResponseHeader));
-        Segments.Scatter(MemoryMarshal.AsBytes(new ReadOnlySpan<ResponseHeader>(in header))[..room], request->Writable, request->WritableCount);
+        var bytes = stackalloc byte[VirtioScsi.ResponseHeaderBytes];
+        new ResponseHeader(0, 0, ScsiStatus.Good, response).Write(bytes);
+        var room = (int)Math.Min(request->WritableBytes, (ulong)VirtioScsi.ResponseHeaderBytes);
+        Segments.Scatter(new ReadOnlySpan<byte>(bytes, room), request->Writable, request->WritableCount);
         return (uint)room;
     }
 
@@ -390,16 +391,5 @@ internal sealed unsafe partial class RequestQueueHandler(SessionState session) :
         }
 
         return channel;
-    }
-
-    /// <summary>The response header as it lies in guest memory (virtio 1.3, section 5.6.6.1).</summary>
-    [StructLayout(LayoutKind.Sequential, Pack = 1)]
-    private struct ResponseHeader
-    {
-        public uint SenseLength;
-        public uint Residual;
-        public ushort StatusQualifier;
-        public ScsiStatus Status;
-        public Response Response;
     }
 }

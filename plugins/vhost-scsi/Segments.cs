@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Vhost.Abstractions;
 
 namespace Vhost.Plugins.VhostScsi;
@@ -37,7 +38,15 @@ internal static unsafe class Segments
     /// <param name="headerBytes">Length of the header.</param>
     /// <param name="cutBytes">How much that one was shortened; 0 if the header ends with a segment.</param>
     /// <returns>The index of the first buffer after the header.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static int Cut(IoSegment* segments, int count, nuint headerBytes, out int cutBytes)
+    {
+        cutBytes = 0;
+        return segments->LengthBytes == headerBytes ? 1 : CutSlowly(segments, count, headerBytes, out cutBytes);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int CutSlowly(IoSegment* segments, int count, nuint headerBytes, out int cutBytes)
     {
         cutBytes = 0;
         for (var i = 0; i < count; i++)
