@@ -16,6 +16,16 @@ internal sealed partial class RpcSurface
     // What SPDK calls a bdev that disturbs another.
     private const string ErrorPrefix = "EE_";
 
+    // More than can ever be under way.
+    private const ulong LargestQueueDepth = 1 << 30;
+
+    // Behind the end of any request.
+    private const ulong LargestOffset = 1UL << 40;
+
+    // As in SPDK each type counts for itself, so "all" is a rule for each. Reads and writes come first: a forced write counts as a write.
+    private static readonly string[] DataOperations = ["read", "write"];
+    private static readonly string[] AllOperations = [.. DataOperations, "discard", "flush"];
+
     private IEnumerable<RpcMethod> DrillMethods() =>
     [
         new(
@@ -39,8 +49,8 @@ internal sealed partial class RpcSurface
                 BdevName,
                 Required("io_type", RpcType.String, "What is disturbed: read, write, unmap, flush or all; or clear: nothing any more, and what hangs fails."),
                 Required("error_type", RpcType.String, "failure, pending (no answer until an abort or clear), corrupt_data (of reads and writes) or nomem (the driver tries again)."),
-                Optional("num", RpcType.UInt32, "How many requests; 0 for none. Default: 1."),
-                Optional("queue_depth", RpcType.UInt64, "Only requests that come while at least so many others of their reactor are under way. Default: 0."),
+                Optional("num", RpcType.UInt32, "How many requests, with all: how many of each type; 0 for none. Default: 1."),
+                Optional("queue_depth", RpcType.UInt64, "Only requests that come while at least so many others of their reactor, of any type, are under way below. What failed or hangs by a call is not under way. Default: 0."),
                 Optional("corrupt_offset", RpcType.UInt64, "With corrupt_data: which byte of a request's data. Default: 0."),
                 Optional("corrupt_value", RpcType.UInt32, "With corrupt_data: the bits that are inverted, 1 to 255. Default: 255."),
             ],
@@ -91,11 +101,12 @@ internal sealed partial class RpcSurface
 
     private Task InjectAsync(RpcArguments arguments)
     {
-        var operation = arguments.String("io_type") switch
+        string[] operations = arguments.String("io_type") switch
         {
-            "clear" => null,
-            "unmap" => "discard",
-            "read" or "write" or "flush" or "all" => arguments.String("io_type"),
+            "clear" => [],
+            "unmap" => ["discard"],
+            "read" or "write" or "flush" => [arguments.String("io_type")],
+            "all" => arguments.String("error_type") == "corrupt_data" ? DataOperations : AllOperations,
             var other => throw RpcException.InvalidParameters($"io_type \"{other}\" is none of clear, read, write, unmap, flush, all"),
         };
         var (action, status) = arguments.String("error_type") switch
@@ -112,18 +123,19 @@ internal sealed partial class RpcSurface
             var former = section[RulesKey] as JsonArray ?? [];
             // The new rule counts from nothing, also where it says what the former one did.
             var round = former.Select(rule => (int)(NumberOf(rule![RoundKey]) ?? 0)).DefaultIfEmpty().Max() + 1;
-            var rules = operation is null or "all" ? [] : new JsonArray([.. former.Where(rule => !operation.Equals(rule![OperationKey]?.GetValue<string>() ?? "all", StringComparison.OrdinalIgnoreCase)).Select(rule => rule!.DeepClone())]);
-            if (operation is not null && count > 0)
+            var isEverything = arguments.String("io_type") is "clear" or "all";
+            var rules = isEverything ? [] : new JsonArray([.. former.Where(rule => !operations[0].Equals(rule![OperationKey]?.GetValue<string>() ?? "all", StringComparison.OrdinalIgnoreCase)).Select(rule => rule!.DeepClone())]);
+            for (var i = 0; i < operations.Length && count > 0; i++)
             {
-                var rule = new JsonObject { [OperationKey] = operation, ["action"] = action, ["status"] = status, ["count"] = count, [RoundKey] = round };
+                var rule = new JsonObject { [OperationKey] = operations[i], ["action"] = action, ["status"] = status, ["count"] = count, [RoundKey] = round };
                 if (arguments.OptionalUInt64("queue_depth") is > 0 and var depth)
                 {
-                    rule["queueDepth"] = depth;
+                    rule["queueDepth"] = Math.Min(depth, LargestQueueDepth);
                 }
 
                 if (arguments.OptionalUInt64("corrupt_offset") is > 0 and var offset)
                 {
-                    rule["corruptOffset"] = offset;
+                    rule["corruptOffset"] = Math.Min(offset, LargestOffset);
                 }
 
                 if (arguments.OptionalUInt32("corrupt_value") is { } value)
@@ -131,7 +143,7 @@ internal sealed partial class RpcSurface
                     rule["corruptMask"] = value;
                 }
 
-                rules.Insert(0, rule);
+                rules.Insert(i, rule);
             }
 
             section.Remove(RulesKey);

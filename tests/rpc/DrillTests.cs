@@ -69,7 +69,8 @@ public sealed class DrillTests
         // Another rule, for another type: what hangs goes on hanging.
         await client.ResultAsync("bdev_error_inject_error", Params(("name", "EE_M"), ("io_type", "read"), ("error_type", "failure"), ("num", 1)));
         Assert.Equal(
-            """[{"operation":"read","action":"fail","status":"ioError","count":1,"round":2},{"operation":"all","action":"hang","status":"ioError","count":1,"round":1}]""",
+            """[{"operation":"read","action":"fail","status":"ioError","count":1,"round":2},{"operation":"write","action":"hang","status":"ioError","count":1,"round":1},"""
+            + """{"operation":"discard","action":"hang","status":"ioError","count":1,"round":1},{"operation":"flush","action":"hang","status":"ioError","count":1,"round":1}]""",
             (await client.ResultAsync("save_config"))!["bdevs"]!["EE_M"]!["rules"]!.ToJsonString());
         await disk.TurnAsync();
         Assert.False(hanging.IsCompleted);
@@ -112,24 +113,80 @@ public sealed class DrillTests
     {
         await using var host = await RunningHost.StartAsync();
         using var client = new Client(host.SocketPath);
-        await client.ResultAsync("bdev_malloc_create", Params(("name", "M"), ("num_blocks", 2048), ("block_size", 512)));
-        await client.ResultAsync("bdev_delay_create", Params(("base_bdev_name", "M"), ("name", "D"), ("avg_read_latency", 3_600_000_000L), ("p99_read_latency", 3_600_000_000L), ("avg_write_latency", 0), ("p99_write_latency", 0)));
-        await client.ResultAsync("bdev_error_create", Params(("base_name", "D")));
-        await using var disk = await Disk.OpenAsync(host, "EE_D");
-        await client.ResultAsync("bdev_error_inject_error", Params(("name", "EE_D"), ("io_type", "all"), ("error_type", "failure"), ("num", 2), ("queue_depth", 1)));
-        Assert.Equal(1, int.Parse((await client.ResultAsync("save_config"))!["bdevs"]!["EE_D"]!["rules"]![0]!["queueDepth"]!.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture));
+        await using var disk = await OverSlowReadsAsync(host, client);
+        await InjectAsync(client, "write", "failure", 2, queueDepth: 2);
+        Assert.Equal(2, int.Parse((await client.ResultAsync("save_config"))!["bdevs"]!["EE_D"]!["rules"]![0]!["queueDepth"]!.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture));
 
-        // Alone each request passes, also after others; the first that another is under way beside fails.
+        // The request that comes is not counted itself, those of other types are; what passed unharmed has not spent the number.
         Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        var first = disk.RunAsync(BlockOperation.Read);
+        await disk.TurnAsync();
         Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
-        var slow = disk.RunAsync(BlockOperation.Read);
+        var second = disk.RunAsync(BlockOperation.Read);
         await disk.TurnAsync();
         Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Write));
         Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Write));
         Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
-        await client.ResultAsync("bdev_error_inject_error", Params(("name", "EE_D"), ("io_type", "write"), ("error_type", "failure"), ("num", 1), ("queue_depth", 2)));
+
+        // One more than are under way, and more than there can ever be.
+        await InjectAsync(client, "write", "failure", 1, queueDepth: 3);
         Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
-        Assert.False(slow.IsCompleted);
+        await InjectAsync(client, "write", "failure", 1, queueDepth: ulong.MaxValue);
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        Assert.False(first.IsCompleted);
+        Assert.False(second.IsCompleted);
+    }
+
+    [Fact]
+    public async Task What_hangs_by_a_call_is_not_under_way()
+    {
+        await using var host = await RunningHost.StartAsync();
+        using var client = new Client(host.SocketPath);
+        await using var disk = await OverSlowReadsAsync(host, client);
+        await InjectAsync(client, "flush", "pending", 2, queueDepth: 0);
+        var hanging = disk.RunAsync(BlockOperation.Flush);
+        await disk.TurnAsync();
+        await InjectAsync(client, "write", "failure", 1, queueDepth: 1);
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        var slow = disk.RunAsync(BlockOperation.Read);
+        await disk.TurnAsync();
+        Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Write));
+        Assert.Equal((false, false), (hanging.IsCompleted, slow.IsCompleted));
+    }
+
+    [Fact]
+    public async Task Each_type_counts_for_itself_where_all_are_disturbed()
+    {
+        await using var host = await RunningHost.StartAsync();
+        using var client = new Client(host.SocketPath);
+        await client.ResultAsync("bdev_malloc_create", Params(("name", "M"), ("num_blocks", 2048), ("block_size", 512)));
+        await client.ResultAsync("bdev_error_create", Params(("base_name", "M")));
+        await using var disk = await Disk.OpenAsync(host, "EE_M");
+        await InjectAsync(client, "all", "failure", 2, queueDepth: 0, bdev: "EE_M");
+        foreach (var operation in new[] { BlockOperation.Read, BlockOperation.Write, BlockOperation.Flush })
+        {
+            Assert.Equal(BlockStatus.IoError, await disk.RunAsync(operation));
+            Assert.Equal(BlockStatus.IoError, await disk.RunAsync(operation));
+            Assert.Equal(BlockStatus.Success, await disk.RunAsync(operation));
+        }
+
+        // A call for one type leaves what the others have left.
+        await InjectAsync(client, "read", "nomem", 1, queueDepth: 0, bdev: "EE_M");
+        Assert.Equal(BlockStatus.Busy, await disk.RunAsync(BlockOperation.Read));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Read));
+        Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Discard));
+        Assert.Equal(BlockStatus.IoError, await disk.RunAsync(BlockOperation.Discard));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Discard));
+
+        // Only reads and writes have data that could be wrong.
+        await InjectAsync(client, "all", "corrupt_data", 1, queueDepth: 0, bdev: "EE_M");
+        disk.Fill(0x11);
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Flush));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Write));
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Read));
+        Assert.Equal(0x11, disk[0]); // wrong on the disk and wrong again in memory
+        Assert.Equal(BlockStatus.Success, await disk.RunAsync(BlockOperation.Read));
+        Assert.Equal(0xee, disk[0]);
     }
 
     [Fact]
@@ -148,15 +205,28 @@ public sealed class DrillTests
         Assert.Equal("[]", (await client.ResultAsync("notify_get_notifications", Params(("id", ulong.MaxValue), ("max", ulong.MaxValue))))!.ToJsonString());
     }
 
+    /// <summary>EE_D over D, whose reads take an hour, over M.</summary>
+    private static async Task<Disk> OverSlowReadsAsync(RunningHost host, Client client)
+    {
+        await client.ResultAsync("bdev_malloc_create", Params(("name", "M"), ("num_blocks", 2048), ("block_size", 512)));
+        await client.ResultAsync("bdev_delay_create", Params(("base_bdev_name", "M"), ("name", "D"), ("avg_read_latency", 3_600_000_000L), ("p99_read_latency", 3_600_000_000L), ("avg_write_latency", 0), ("p99_write_latency", 0)));
+        await client.ResultAsync("bdev_error_create", Params(("base_name", "D")));
+        return await Disk.OpenAsync(host, "EE_D");
+    }
+
+    private static async Task InjectAsync(Client client, string type, string error, int count, ulong queueDepth, string bdev = "EE_D") =>
+        await client.ResultAsync("bdev_error_inject_error", Params(("name", bdev), ("io_type", type), ("error_type", error), ("num", count), ("queue_depth", queueDepth)));
+
     private static JsonObject Params(params (string Key, JsonNode? Value)[] values) => new(values.Select(value => KeyValuePair.Create(value.Key, value.Value)));
 
     /// <summary>One request at a time of a block's length, at block 0, past any controller.</summary>
     private sealed class Disk : IBdevCompletions, IAsyncDisposable
     {
         private const int BlockBytes = 512;
+        private const int Depth = 4;
 
         private readonly IReactor _reactor;
-        private readonly unsafe BlockRequest* _requests = (BlockRequest*)NativeMemory.AllocZeroed(2, (nuint)sizeof(BlockRequest));
+        private readonly unsafe BlockRequest* _requests = (BlockRequest*)NativeMemory.AllocZeroed(Depth, (nuint)sizeof(BlockRequest));
         private readonly unsafe IoSegment* _segment = (IoSegment*)NativeMemory.AllocZeroed((nuint)sizeof(IoSegment));
         private readonly unsafe byte* _buffer = (byte*)NativeMemory.AllocZeroed(BlockBytes);
         private readonly Dictionary<nint, TaskCompletionSource<BlockStatus>> _waiting = [];
@@ -214,7 +284,13 @@ public sealed class DrillTests
 
         private unsafe void Submit(BlockOperation operation, TaskCompletionSource<BlockStatus> done)
         {
-            var request = _waiting.ContainsKey((nint)_requests) ? _requests + 1 : _requests;
+            var request = _requests;
+            while (_waiting.ContainsKey((nint)request))
+            {
+                request++;
+            }
+
+            Assert.True(request < _requests + Depth);
             *_segment = new IoSegment(_buffer, BlockBytes);
             request->Operation = operation;
             request->Flags = BlockRequestFlags.None;
