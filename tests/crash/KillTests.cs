@@ -1,9 +1,9 @@
-using System.Globalization;
 using Vhost.Abstractions;
 
 namespace Vhost.Crash.Tests;
 
 /// <summary>vhostd is ended by SIGKILL under load, again and again.</summary>
+[Collection(nameof(KillTests))]
 public sealed class KillTests
 {
     private const int Places = 2048;
@@ -26,7 +26,6 @@ public sealed class KillTests
     {
         int seed = TestSeed.Get();
         TestContext.Current.TestOutputHelper!.WriteLine($"seed {seed}");
-        var random = new Random(seed);
         GuestKind[] kinds =
         [
             new("blk split", false, VirtqueueFormat.Split, 16, seed + 1), new("blk packed", false, VirtqueueFormat.Packed, 16, seed + 2),
@@ -43,46 +42,7 @@ public sealed class KillTests
                 _ = kinds[i].IsScsi ? builder.Scsi($"vhost.{i}", Socket(i), $"File{i}") : builder.Blk($"vhost.{i}", Socket(i), $"File{i}");
             }
 
-            var manifest = builder.Build();
-            VhostdProcess vhostd = await VhostdProcess.StartAsync(scenario, build(0), manifest);
-            Guest[] guests = [.. kinds.Select((kind, i) => new Guest(kind, Socket(i), Places))];
-            Task[] lives = [.. guests.Select(guest => Task.Factory.StartNew(guest.Run, TaskCreationOptions.LongRunning))];
-            try
-            {
-                for (int kill = 0; kill < kills; kill++)
-                {
-                    // Killed before, while and after the guests come back, and with work done in between.
-                    long[] before = [.. guests.Select(guest => guest.Completed)];
-                    int wanted = random.Next(3) == 0 ? 0 : random.Next(1, 60);
-                    await Deadline.UntilAsync($"work between two kills (seed {seed})", TimeSpan.FromSeconds(90), () =>
-                        lives.Any(life => life.IsFaulted) || Enumerable.Range(0, guests.Length).All(i => guests[i].Completed - before[i] >= wanted));
-                    await Task.WhenAll(lives.Where(life => life.IsFaulted));
-                    await Task.Delay(random.Next(40));
-                    vhostd.Kill();
-                    vhostd = await VhostdProcess.StartAsync(scenario, build(kill + 1), manifest);
-                    Array.ForEach(guests, guest => guest.Reconnect());
-                }
-
-                foreach (Guest guest in guests)
-                {
-                    guest.Stop();
-                }
-
-                await Task.WhenAll(lives).WaitAsync(TimeSpan.FromSeconds(180));
-                TestContext.Current.TestOutputHelper.WriteLine(string.Create(
-                    CultureInfo.InvariantCulture,
-                    $"{kills} kills of 6 sessions, {guests.Sum(guest => guest.Completed)} requests, {guests.Sum(guest => guest.BytesVerified) >> 20} MiB verified"));
-            }
-            finally
-            {
-                Array.ForEach(guests, guest => guest.Abandon());
-                foreach (Task life in lives)
-                {
-                    await life.ContinueWith(static task => task.Exception, TaskScheduler.Default).WaitAsync(TimeSpan.FromSeconds(180));
-                }
-
-                Array.ForEach(guests, guest => guest.Dispose());
-            }
+            await KillRun.RunAsync(scenario, kinds, Socket, Places, builder.Build(), kills, build, seed);
         });
 
         string Socket(int i) => scenario.FilePath($"{i}.sock");

@@ -63,7 +63,7 @@ public abstract class PciModel : IVfioUserDevice, IDisposable
     {
         lock (Gate)
         {
-            StopDevice();
+            LoseDriver();
             Session = null;
             _isLineHigh = false;
         }
@@ -152,6 +152,9 @@ public abstract class PciModel : IVfioUserDevice, IDisposable
 
     /// <summary>The device's state after a reset. Under <see cref="Gate"/>.</summary>
     protected abstract void StopDevice();
+
+    /// <summary>The driver is gone; its memory goes next. Under <see cref="Gate"/>.</summary>
+    protected virtual void LoseDriver() => StopDevice();
 
     protected void Start() => _thread.Start();
 

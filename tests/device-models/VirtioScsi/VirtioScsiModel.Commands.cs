@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using System.Text;
 using Vhost.VfioUser;
 
@@ -8,7 +9,12 @@ namespace Vhost.Testing.DeviceModels.VirtioScsi;
 public sealed unsafe partial class VirtioScsiModel
 {
     private const int ResponseBytes = 12 + 96;
+    private const int UsuallyLateMilliseconds = 3;
+    private const int SometimesLateMilliseconds = 1000; // longer than a killed process takes to let go of its sockets
     private readonly List<(ModelQueue Queue, ModelChain Chain, ulong Tag)> _held = [];
+    private readonly List<(ModelQueue Queue, ModelChain Chain, byte[] Request, long Due)> _late = [];
+    private readonly List<byte[]> _orphans = [];
+    private readonly Random _choices = new(1);
 
     private int PollControl()
     {
@@ -68,8 +74,6 @@ public sealed unsafe partial class VirtioScsiModel
         var request = Gather(chain.Readable);
         var cdb = request.AsSpan(19, 32);
         var target = request[0] == 1 ? request[1] : -1;
-        var outData = request.AsSpan(19 + 32);
-        var room = chain.Writable.Sum(piece => piece.Length) - ResponseBytes;
         if (!_disks.Keys.Any(key => key.Target == target))
         {
             Respond(queue, chain, 3, 0, 0, [], []);
@@ -81,6 +85,10 @@ public sealed unsafe partial class VirtioScsiModel
         {
             case VirtioScsiFault.Hold:
                 _held.Add((queue, chain, BinaryPrimitives.ReadUInt64LittleEndian(request.AsSpan(8))));
+                return;
+            case VirtioScsiFault.Late:
+                var late = TimeSpan.FromMilliseconds((_choices.Next(32) == 0 ? SometimesLateMilliseconds : UsuallyLateMilliseconds) * _choices.NextDouble());
+                _late.Add((queue, chain, request, Stopwatch.GetTimestamp() + (long)(late.TotalSeconds * Stopwatch.Frequency)));
                 return;
             case VirtioScsiFault.Busy:
                 Respond(queue, chain, 0, 0x08, 0, [], []);
@@ -96,6 +104,66 @@ public sealed unsafe partial class VirtioScsiModel
                 return;
         }
 
+        CarryOut(queue, chain, request, fault);
+    }
+
+    /// <summary>Does what is due of the commands that take their time, in whatever order they are due.</summary>
+    private int EndLate()
+    {
+        var now = Stopwatch.GetTimestamp();
+        for (var i = _late.Count - 1; i >= 0; i--)
+        {
+            var (queue, chain, request, due) = _late[i];
+            if (due <= now)
+            {
+                _late.RemoveAt(i);
+                CarryOut(queue, chain, request, VirtioScsiFault.None);
+            }
+        }
+
+        return _late.Count;
+    }
+
+    /// <summary>The driver is gone with commands under way: some are done all the same, some not before the next driver's reset, and some never.</summary>
+    protected override void LoseDriver()
+    {
+        var late = _late.ToArray();
+        base.LoseDriver();
+        foreach (var (_, _, request, _) in late)
+        {
+            switch (_choices.Next(3))
+            {
+                case 0:
+                    CarryOutAlone(request);
+                    break;
+                case 1:
+                    _orphans.Add(request);
+                    break;
+            }
+        }
+    }
+
+    private void EndOrphans()
+    {
+        _orphans.ForEach(CarryOutAlone);
+        _orphans.Clear();
+    }
+
+    private void CarryOutAlone(byte[] request)
+    {
+        if (_disks.TryGetValue((request[1], ((request[2] & 0x3f) << 8) | request[3]), out var disk))
+        {
+            Stragglers++;
+            Serve(disk, request[1], request.AsSpan(19, 32), request.AsSpan(19 + 32), out _);
+        }
+    }
+
+    private void CarryOut(ModelQueue queue, ModelChain chain, byte[] request, VirtioScsiFault fault)
+    {
+        var cdb = request.AsSpan(19, 32);
+        var target = (int)request[1];
+        var outData = request.AsSpan(19 + 32);
+        var room = chain.Writable.Sum(piece => piece.Length) - ResponseBytes;
         var lun = ((request[2] & 0x3f) << 8) | request[3];
         byte[] data;
         byte[]? sense;

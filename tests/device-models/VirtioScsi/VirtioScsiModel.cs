@@ -45,6 +45,9 @@ public sealed unsafe partial class VirtioScsiModel : PciModel
     /// <summary>Chains that broke a rule that the model checks.</summary>
     public long Violations { get; private set; }
 
+    /// <summary>Commands that were done after their driver was gone.</summary>
+    public long Stragglers { get; private set; }
+
     public long Unmaps { get; private set; }
 
     public long WriteSames { get; private set; }
@@ -149,7 +152,7 @@ public sealed unsafe partial class VirtioScsiModel : PciModel
             work += PollRequests(_queues[i]);
         }
 
-        return work;
+        return work + EndLate();
     }
 
     private static PciConfigSpace CreateConfig(VirtioScsiSettings settings)
@@ -254,6 +257,8 @@ public sealed unsafe partial class VirtioScsiModel : PciModel
         SetLine(false);
         _common.AsSpan().Clear();
         _held.Clear();
+        _late.Clear();
+        EndOrphans();
         foreach (var queue in _queues)
         {
             queue.Clear();

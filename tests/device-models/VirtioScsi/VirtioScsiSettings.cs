@@ -49,6 +49,9 @@ public enum VirtioScsiFault
     /// <summary>Not answered, unless it is aborted.</summary>
     Hold,
 
+    /// <summary>Done some time later, up to 1 s. What is under way when the driver is lost is done at once, before the next reset has ended, or never.</summary>
+    Late,
+
     /// <summary>Given back twice.</summary>
     Twice,
 
