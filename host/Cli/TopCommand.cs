@@ -8,8 +8,6 @@ namespace Vhost.Host.Cli;
 /// <summary><c>vhostd top</c>: rates, latencies, queue depth and CPU of a running vhostd, again and again.</summary>
 internal static class TopCommand
 {
-    private const string ClearScreen = "\e[H\e[2J";
-
     /// <summary>Makes the command.</summary>
     internal static Command Create()
     {
@@ -21,7 +19,7 @@ internal static class TopCommand
         Option<bool> latency = new("--latency", "-l") { Description = "Count latencies by buckets while this runs, for the percentiles; the histograms of controllers and bdevs begin at zero, and are off at the end." };
         var command = new ExampleCommand(
             "top",
-            "Show what a running vhostd does, again and again: IOPS, bandwidth, latency, queue depth and CPU of each controller, bdev and reactor. Without a terminal the views follow each other as text; with --json each is one line.",
+            "Show what a running vhostd does, again and again: IOPS, bandwidth, latency, queue depth and CPU of each controller, bdev and reactor. In a terminal it fits the window, and q ends it; elsewhere the views follow each other as text; with --json each is one line.",
             "vhostd top",
             "vhostd top -n 1 -i 5",
             "vhostd top --latency -n 3                    with percentiles",
@@ -34,16 +32,17 @@ internal static class TopCommand
             TextWriter writer = parsed.InvocationConfiguration.Output;
             var output = new Output(writer, parsed.InvocationConfiguration.Error);
             TimeSpan pause = TimeSpan.FromSeconds(Math.Clamp(parsed.GetValue(interval), 0.05, 86400));
-            bool clears = !parsed.GetValue(json) && ReferenceEquals(writer, Console.Out) && !Console.IsOutputRedirected;
+            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            using TopScreen? screen = !parsed.GetValue(json) && ReferenceEquals(writer, Console.Out) ? TopScreen.TryOpen(writer, stop.Cancel) : null;
+            // At Ctrl-C what was switched on is switched off again, and the terminal is left as it was.
+            bool endsAtSignal = screen is not null || parsed.GetValue(latency);
+            using PosixSignalRegistration? interrupt = endsAtSignal ? PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal) : null;
+            using PosixSignalRegistration? terminate = endsAtSignal ? PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal) : null;
             if (!parsed.GetValue(latency))
             {
-                return await WatchAsync(cancellationToken).ConfigureAwait(false);
+                return await WatchAsync().ConfigureAwait(false);
             }
 
-            // What was switched on is switched off again, at Ctrl-C too.
-            using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-            using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
-            using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
             int code = await SwitchAsync(true).ConfigureAwait(false);
             if (code != ExitCode.Success)
             {
@@ -52,11 +51,7 @@ internal static class TopCommand
 
             try
             {
-                return await WatchAsync(stop.Token).ConfigureAwait(false);
-            }
-            catch (OperationCanceledException)
-            {
-                return ExitCode.Success;
+                return await WatchAsync().ConfigureAwait(false);
             }
             finally
             {
@@ -72,7 +67,19 @@ internal static class TopCommand
             Task<int> SwitchAsync(bool enable) => RpcCommand.CallAsync(
                 output, parsed.GetRequiredValue(socket), "vhostd_set_histograms", new JsonObject { ["enable"] = enable }, parsed.GetValue(timeout), _ => { }, CancellationToken.None);
 
-            async Task<int> WatchAsync(CancellationToken stopping)
+            async Task<int> WatchAsync()
+            {
+                try
+                {
+                    return await ShowAsync(stop.Token).ConfigureAwait(false);
+                }
+                catch (OperationCanceledException) when (endsAtSignal)
+                {
+                    return ExitCode.Success;
+                }
+            }
+
+            async Task<int> ShowAsync(CancellationToken stopping)
             {
                 JsonNode? before = null;
                 for (int shown = 0; ;)
@@ -88,8 +95,16 @@ internal static class TopCommand
                     if (before is not null)
                     {
                         JsonObject rates = Rates.Between(before, now);
-                        writer.Write(parsed.GetValue(json) ? rates.ToJsonString() + "\n" : (clears ? ClearScreen : "") + Draw(rates) + "\n");
-                        writer.Flush();
+                        if (screen is not null)
+                        {
+                            screen.Show(columns => Draw(rates, columns));
+                        }
+                        else
+                        {
+                            writer.Write((parsed.GetValue(json) ? rates.ToJsonString() : Draw(rates)) + "\n");
+                            writer.Flush();
+                        }
+
                         if (++shown == parsed.GetValue(count))
                         {
                             return ExitCode.Success;
@@ -106,53 +121,59 @@ internal static class TopCommand
 
     /// <summary>Draws one view.</summary>
     /// <param name="rates">The rates.</param>
-    internal static string Draw(JsonNode rates)
+    /// <param name="columns">How wide it may be: columns that tell least are left out until the rest fits, and the first line says so.</param>
+    internal static string Draw(JsonNode rates, int columns = int.MaxValue)
     {
-        var text = new System.Text.StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"vhostd {rates["state"]}{(rates["healthy"]?.GetValue<bool>() == false ? ", NOT HEALTHY: see vhostd health" : "")}, over {Number(rates, "interval_seconds"):0.0} s\n\n");
-        AppendTable(text, [["REACTOR", "CPU", "BUSY %", "SLEEP %", "WAKE-UPS/s", "HEALTH"], .. Items(rates, "reactors").Select(row => (string[])
+        string[][][] tables =
         [
-            $"{row["id"]}", $"{row["cpu"]}", Format(Number(row, "busy_percent")), Format(Number(row, "sleep_percent")), Format(Number(row, "wakeups_per_second")), $"{row["health"]}",
-        ])]);
-        foreach (string key in (string[])["controllers", "bdevs"])
+            [
+                ["REACTOR", "CPU", "BUSY %", "SLEEP %", "WAKE-UPS/s", "HEALTH"],
+                .. Items(rates, "reactors").Select(row => (string[])
+                [
+                    $"{row["id"]}", $"{row["cpu"]}", Format(Number(row, "busy_percent")), Format(Number(row, "sleep_percent")), Format(Number(row, "wakeups_per_second")), $"{row["health"]}",
+                ]),
+            ],
+            .. ((string[])["controllers", "bdevs"]).Select(key => (string[][])
+            [
+                [key == "bdevs" ? "BDEV" : "CONTROLLER", "READ/s", "WRITE/s", "MB/s READ", "MB/s WRITE", "READ us", "WRITE us", .. PercentileHeads, "QD", CpuHead, FailedHead],
+                .. Items(rates, key).Select(row => (string[])
+                [
+                    $"{row["name"]}",
+                    Format(Number(row, "reads_per_second")),
+                    Format(Number(row, "writes_per_second")),
+                    Format(Number(row, "read_bytes_per_second") / 1e6),
+                    Format(Number(row, "written_bytes_per_second") / 1e6),
+                    FormatOptional(row, "read_mean_us"),
+                    FormatOptional(row, "write_mean_us"),
+                    .. Percentiles.Select(percentile => FormatOptional(row, percentile)),
+                    Format(Number(row, "queue_depth")),
+                    Format(Number(row, "cpu_percent_estimate")),
+                    Format(Number(row, "failed_per_second")),
+                ]),
+            ]),
+        ];
+        string[] hidden = [.. tables.SelectMany(table => TopTable.HeadsToHide(table, columns, LeastTelling)).Distinct()];
+        var text = new System.Text.StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"vhostd {rates["state"]}{(rates["healthy"]?.GetValue<bool>() == false ? ", NOT HEALTHY: see vhostd health" : "")}, over {Number(rates, "interval_seconds"):0.0} s");
+        text.Append(hidden.Length > 0 ? $", {hidden.Length} columns hidden\n" : "\n");
+        foreach (string[][] table in tables)
         {
             text.Append('\n');
-            AppendTable(
-                text,
-                [
-                    [key == "bdevs" ? "BDEV" : "CONTROLLER", "READ/s", "WRITE/s", "MB/s READ", "MB/s WRITE", "READ us", "WRITE us", .. PercentileHeads, "QD", "~CPU %", "FAILED/s"],
-                    .. Items(rates, key).Select(row => (string[])
-                    [
-                        $"{row["name"]}",
-                        Format(Number(row, "reads_per_second")),
-                        Format(Number(row, "writes_per_second")),
-                        Format(Number(row, "read_bytes_per_second") / 1e6),
-                        Format(Number(row, "written_bytes_per_second") / 1e6),
-                        FormatOptional(row, "read_mean_us"),
-                        FormatOptional(row, "write_mean_us"),
-                        .. Percentiles.Select(percentile => FormatOptional(row, percentile)),
-                        Format(Number(row, "queue_depth")),
-                        Format(Number(row, "cpu_percent_estimate")),
-                        Format(Number(row, "failed_per_second")),
-                    ]),
-                ]);
+            TopTable.Append(text, table, hidden);
         }
 
         return text.ToString();
     }
 
+    private const string CpuHead = "~CPU %";
+    private const string FailedHead = "FAILED/s";
+
     private static readonly string[] Percentiles = ["p50_us", "p99_us", "p999_us"];
 
     private static readonly string[] PercentileHeads = ["p50 us", "p99 us", "p99.9 us"];
 
-    private static void AppendTable(System.Text.StringBuilder text, string[][] rows)
-    {
-        int[] widths = [.. Enumerable.Range(0, rows[0].Length).Select(column => rows.Max(row => row[column].Length))];
-        foreach (string[] row in rows)
-        {
-            text.Append(string.Join("  ", row.Select((cell, column) => column == 0 ? cell.PadRight(widths[0]) : cell.PadLeft(widths[column]))).TrimEnd()).Append('\n');
-        }
-    }
+    // In this order; failures and the numbers of requests stay.
+    private static readonly string[] LeastTelling = [.. PercentileHeads, CpuHead, "SLEEP %", "WAKE-UPS/s", "QD", "MB/s WRITE", "MB/s READ", "WRITE us", "READ us"];
 
     private static string Format(double value) => value switch
     {

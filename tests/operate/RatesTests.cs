@@ -47,6 +47,25 @@ public sealed class RatesTests
         Assert.False(HealthReport.Of(Status(ReactorHealth.Healthy, BdevPortState.Present, HostState.Stopping)).IsReady);
     }
 
+    [Fact]
+    public void A_narrow_view_leaves_out_what_tells_least_and_says_how_much()
+    {
+        var rates = Rates.Between(Report(10, 100, 1, 2), Report(12, 300, 2, 3));
+        var all = TopCommand.Draw(rates);
+        Assert.DoesNotContain("hidden", all, StringComparison.Ordinal);
+        Assert.Contains("p99.9 us", all, StringComparison.Ordinal);
+        // What has no value goes first, whatever it is, and then in the order of what tells least.
+        var some = TopCommand.Draw(rates, 85);
+        Assert.Contains("CONTROLLER  READ/s  WRITE/s  MB/s READ  MB/s WRITE  READ us   QD  ~CPU %  FAILED/s\n", some, StringComparison.Ordinal);
+        Assert.StartsWith("vhostd running, over 2.0 s, 4 columns hidden\n", some, StringComparison.Ordinal);
+        Assert.Contains("CONTROLLER  READ/s  WRITE/s  FAILED/s\n", TopCommand.Draw(rates, 1), StringComparison.Ordinal);
+
+        Assert.Equal(["one", "two"], TopScreen.Fit("one\ntwo\n", 3, 3));
+        Assert.Equal(["o>", "... 2 more lines"[..1] + ">"], TopScreen.Fit("one\ntwo\nthree\n", 2, 3));
+        Assert.Equal(["one", "... 2 more lines"], TopScreen.Fit("one\ntwo\nthree\n", 80, 3));
+        Assert.Equal(["... 3 more lines"], TopScreen.Fit("one\ntwo\nthree\n", 80, 1));
+    }
+
     private static JsonObject Report(double time, int reads, double readSeconds, double busySeconds) => new()
     {
         ["state"] = "running",
