@@ -289,11 +289,17 @@ public sealed class ReactorTests
         var poller = new GapPoller();
         await reactor.InvokeAsync(() => reactor.AddPoller("spinning", poller, -1));
         await Waiting.UntilAsync(() => poller.Polls > 100_000, "warm");
-        var (allocated, polls) = await reactor.InvokeAsync(() => (GC.GetAllocatedBytesForCurrentThread(), poller.Polls));
-        await Waiting.UntilAsync(() => poller.Polls > polls + 1_000_000, "a million polls");
-        // The two posted messages allocate on the posting thread, not on this one.
-        var after = await reactor.InvokeAsync(GC.GetAllocatedBytesForCurrentThread);
-        Assert.Equal(0, after - allocated);
+        // What polls allocate shows in every round; what the runtime allocates once for its own sake, as it compiles the loop anew, in one.
+        var least = long.MaxValue;
+        for (var round = 0; round < 5 && least != 0; round++)
+        {
+            var (allocated, polls) = await reactor.InvokeAsync(() => (GC.GetAllocatedBytesForCurrentThread(), poller.Polls));
+            await Waiting.UntilAsync(() => poller.Polls > polls + 1_000_000, "a million polls");
+            // The two posted messages allocate on the posting thread, not on this one.
+            least = Math.Min(least, await reactor.InvokeAsync(GC.GetAllocatedBytesForCurrentThread) - allocated);
+        }
+
+        Assert.Equal(0, least);
 
         poller.WorstGapTicks = 0;
         for (var i = 0; i < 10; i++)
@@ -470,30 +476,5 @@ public sealed class ReactorTests
         }
 
         public void OnFaulted(Exception exception) => Fault = exception;
-    }
-
-    private sealed class GapPoller : IPoller
-    {
-        private long _last = Stopwatch.GetTimestamp();
-        private int _polls;
-
-        public int Polls => Volatile.Read(ref _polls);
-
-        public long WorstGapTicks { get; set; }
-
-        public int Poll()
-        {
-            var now = Stopwatch.GetTimestamp();
-            WorstGapTicks = Math.Max(WorstGapTicks, now - _last);
-            _last = now;
-            _polls++;
-            return 0;
-        }
-
-        public bool TryArm() => true;
-
-        public void Disarm()
-        {
-        }
     }
 }
