@@ -27,6 +27,8 @@ internal sealed partial class Reactor
     private const int InPoller = -4;
     private const int InDeferred = -5;
     private const int MaxLoopFaults = 10;
+    private const int LooksPerTurn = 4;
+    private const int FewPollers = 4;
 
     private readonly EpollEvent[] _events = new EpollEvent[64];
     private readonly int _wakeFileDescriptor;
@@ -138,6 +140,12 @@ internal sealed partial class Reactor
 
         counters.Turns++;
         var handled = PollActive(now);
+        for (var look = 1; handled == 0 && look < LooksPerTurn && _activeCount is > 0 and <= FewPollers; look++)
+        {
+            // A lone request waits until its queue is looked at. The clock, and what else a turn looks at, takes longer than that and can wait.
+            handled = PollActive(now);
+        }
+
         if (_deferredCount > 0)
         {
             handled += RunDeferred();
