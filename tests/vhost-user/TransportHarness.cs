@@ -83,8 +83,12 @@ internal sealed class TransportHarness : IAsyncDisposable
         }
     }
 
-    /// <summary>Descriptors of this process of the kinds that front-ends hand over; the runtime opens files of its own at any time.</summary>
-    public static int CountDescriptors() => Directory.GetFileSystemEntries("/proc/self/fd").Count(path => Kind(path) is "socket:" or "anon_inode:" or "/memfd:");
+    /// <summary>
+    /// Descriptors of this process of the kinds that front-ends hand over, each by its number and what it refers to; the runtime opens files of its own at any time. What
+    /// is there later and was not before has been left open; fewer are no fault, since an earlier test's last ones may be closed late on a loaded machine.
+    /// </summary>
+    public static HashSet<string> Descriptors() =>
+        [.. Directory.GetFileSystemEntries("/proc/self/fd").Select(path => $"{path} {new FileInfo(path).LinkTarget}").Where(IsHandedOver)];
 
     public async ValueTask DisposeAsync()
     {
@@ -94,9 +98,10 @@ internal sealed class TransportHarness : IAsyncDisposable
         _directory.Delete(recursive: true);
     }
 
-    private static string Kind(string path)
+    private static bool IsHandedOver(string descriptor)
     {
-        var target = new FileInfo(path).LinkTarget ?? "";
-        return target[..(target.IndexOf(':', StringComparison.Ordinal) + 1)];
+        var target = descriptor[(descriptor.IndexOf(' ', StringComparison.Ordinal) + 1)..];
+        return target.StartsWith("socket:", StringComparison.Ordinal) || target.StartsWith("anon_inode:", StringComparison.Ordinal)
+            || target.StartsWith("/memfd:", StringComparison.Ordinal);
     }
 }
