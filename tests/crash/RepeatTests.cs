@@ -82,7 +82,7 @@ public sealed class RepeatTests
                 Array.Fill(expected, (byte)0x44, 0, Block);
                 Assert.Equal(expected, await File.ReadAllBytesAsync(image));
             });
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(10)));
         });
     }
 

@@ -106,7 +106,7 @@ public sealed class ShrunkMemoryTests
                 await life.WaitAsync(TimeSpan.FromSeconds(120));
             }
 
-            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(60)));
+            Assert.Equal(0, vhostd.Stop(TimeSpan.FromSeconds(10)));
         });
     }
 

@@ -133,7 +133,7 @@ internal sealed partial class ChildProcess : IDisposable
             _process.Kill();
         }
 
-        if (!_process.WaitForExit(TimeSpan.FromSeconds(180)))
+        if (!_process.WaitForExit(TimeSpan.FromSeconds(60)))
         {
             throw new EndToEndException($"{_name} (process {_process.Id}) did not end after SIGKILL");
         }
